@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* ptrace(2): seize, stop, inject a call, registers and memory of another process. x86-64 only. */
+#ifndef RRC_PTRACE_H
+#define RRC_PTRACE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/user.h>
+
+#include "err.h"
+
+/* All thread ids of process pid as seen from here; *tids is the caller's to free. Returns their
+ * number or a negative errno. */
+int rrc_threads(pid_t pid, pid_t **tids);
+
+/* All processes (thread group ids, from here) whose own pid namespace has this inode number, the
+ * namespace's init first. Returns their number or a negative errno. */
+int rrc_pidns_processes(uint64_t pidns_ino, pid_t **pids);
+
+/* Id of a task inside its own pid namespace (last number of NSpid), or negative errno. */
+int rrc_ns_tid(pid_t tid);
+
+/* Runs call nr in stopped, seized thread tid and gives its result in *ret; registers are as before
+ * afterwards. The instruction `syscall` is looked for in the vDSO or at the current call. */
+int rrc_inject(pid_t tid, long nr, const uint64_t args[6], long *ret, struct rrc_error *err);
+
+/* Whole transfers or -EFAULT. */
+int rrc_mem_read(pid_t pid, uint64_t addr, void *buf, size_t len);
+int rrc_mem_write(pid_t pid, uint64_t addr, const void *buf, size_t len);
+
+#endif

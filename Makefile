@@ -1,6 +1,15 @@
 # SPDX-License-Identifier: MIT
-# One Makefile, no recursion. `make demo` and `make test` are all that a newcomer needs.
+# One Makefile, no recursion that hides rules. `make demo` and `make test` are all that a newcomer needs.
+#
+#	make deps			install what is missing (uses sudo when not root)
+#	make				build/rrc-trace and build/rrc-replay
+#	make demo | test | bench	deps and build come first
+#	make unit | guests | fuzz	parts of the tests
+#	make install PREFIX= DESTDIR=
+#	make format | check-format | tidy | compile_commands.json
+#	V=1 shows commands; SANITIZE=address,undefined builds in a directory of its own
 
+MAKEFLAGS += --no-builtin-rules
 V ?= 0
 ifeq ($(V),0)
 Q := @
@@ -10,11 +19,21 @@ Q :=
 say = @:
 endif
 
+comma := ,
+ifdef SANITIZE
+B := build/$(subst $(comma),-,$(SANITIZE))
+else
 B := build
-CC ?= gcc
+endif
+PREFIX ?= /usr/local
+DESTDIR ?=
+# Looked up when used: what deps installs is not there yet when make starts.
+CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 CLANG ?= clang
-BPFTOOL ?= $(shell command -v bpftool || echo /usr/sbin/bpftool)
+BPFTOOL ?= $(shell PATH=$$PATH:/usr/sbin:/sbin command -v bpftool || echo /usr/sbin/bpftool)
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 VERSION := 0.1.0
+JOBS := $(shell nproc)
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 CFLAGS ?= -O2 -g
@@ -33,7 +52,10 @@ REPLAY_SRC := $(wildcard replayer/*.c)
 BPF_SRC := $(wildcard bpf/*.bpf.c)
 UNIT_SRC := $(wildcard tests/unit/*.c)
 GUEST_SRC := $(wildcard tests/guests/*.c)
-TOOL_SRC := $(wildcard tests/faults/*.c tests/lab/*.c)
+TOOL_SRC := $(wildcard $(foreach d,faults lab demo e2e bench,tests/$(d)/*.c))
+FUZZ_SRC := $(wildcard tests/fuzz/*.c)
+ALL_C := $(LIB_SRC) $(USER_SRC) $(REPLAY_SRC) $(UNIT_SRC) $(GUEST_SRC) $(TOOL_SRC) $(FUZZ_SRC)
+FORMATTED := $(ALL_C) $(BPF_SRC) $(wildcard lib/*.h user/*.h replayer/*.h bpf/*.h tests/*/*.h kmod-fork/*.[ch])
 
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 LIB_OBJ := $(call obj,$(LIB_SRC))
@@ -42,9 +64,18 @@ REPLAY_OBJ := $(call obj,$(REPLAY_SRC))
 SKELS := $(patsubst bpf/%.bpf.c,$(B)/bpf/%.skel.h,$(BPF_SRC))
 GUESTS := $(patsubst tests/guests/%.c,$(B)/guests/%,$(GUEST_SRC))
 TOOLS := $(patsubst tests/%.c,$(B)/tests/%,$(TOOL_SRC))
+FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(FUZZ_SRC))
 
 .PHONY: all
 all: $(B)/rrc-trace $(B)/rrc-replay
+
+# An object is made anew when the flags change, not only when its source does.
+quote = '$(subst ','\'',$(1))'
+FLAGS := $(call quote,$(CC) $(CFLAGS))
+$(B)/.flags: force
+	$(Q)mkdir -p $(@D)
+	$(Q)printf '%s\n' $(FLAGS) | cmp -s - $@ || printf '%s\n' $(FLAGS) >$@
+.PHONY: force
 
 $(B)/lib/librrc.a: $(LIB_OBJ)
 	$(call say,AR,$@)
@@ -58,7 +89,7 @@ $(B)/rrc-replay: $(REPLAY_OBJ) $(B)/lib/librrc.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(JSON_LIBS)
 
-$(B)/%.o: %.c
+$(B)/%.o: %.c $(B)/.flags
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
@@ -90,15 +121,100 @@ $(B)/tests/%: tests/%.c
 guests: $(GUESTS)
 tools: $(TOOLS)
 
-# Unit tests: one Criterion binary.
+# Unit tests: one Criterion binary. What user/ and replayer/ define apart from their main is in reach
+# of the tests; archives, so that only what a test asks for is linked.
 UNIT_OBJ := $(call obj,$(UNIT_SRC))
-$(B)/unit-tests: $(UNIT_OBJ) $(B)/lib/librrc.a
+$(B)/user/libuser.a: $(filter-out $(B)/user/main.o,$(USER_OBJ))
+$(B)/replayer/libreplay.a: $(filter-out $(B)/replayer/main.o,$(REPLAY_OBJ))
+$(B)/user/libuser.a $(B)/replayer/libreplay.a:
+	$(call say,AR,$@)
+	$(Q)mkdir -p $(@D) && rm -f $@ && ar rcs $@ $^
+
+$(UNIT_OBJ): override CFLAGS += -Iuser -Ireplayer
+$(B)/unit-tests: $(UNIT_OBJ) $(B)/user/libuser.a $(B)/replayer/libreplay.a $(B)/lib/librrc.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(JSON_LIBS) -lcriterion
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(TRACE_LIBS) $(JSON_LIBS) -lcriterion
 
 .PHONY: unit
 unit: $(B)/unit-tests
-	$(Q)$(B)/unit-tests
+	$(Q)$(SUDO) $(B)/unit-tests
+
+# What must be installed before anything is built; after it make looks at the world anew.
+.PHONY: deps
+deps:
+	$(Q)PREFIX=$(PREFIX) scripts/deps.sh
+
+AGAIN := $(MAKE) --no-print-directory B=$(B)
+# scripts and tests find the programs that they are about here
+RUN_ENV := B=$(abspath $(B)) PREFIX=$(PREFIX)
+
+.PHONY: demo test bench
+demo: deps
+	+$(Q)$(AGAIN) -j$(JOBS) all tools
+	$(Q)$(SUDO) env $(RUN_ENV) tests/demo/demo.sh
+
+test: deps
+	+$(Q)$(AGAIN) -j$(JOBS) all guests tools $(B)/unit-tests
+	$(Q)$(SUDO) env $(RUN_ENV) tests/run $(TESTS)
+
+bench: deps
+	+$(Q)$(AGAIN) -j$(JOBS) all tools
+	$(Q)$(SUDO) env $(RUN_ENV) tests/bench/bench $(BENCH)
+
+# One libFuzzer target for each parser of outside bytes; FUZZ_TIME seconds each.
+FUZZ_TIME ?= 10
+FUZZ_FLAGS := -g -O1 -std=gnu11 -D_GNU_SOURCE -DRRC_VERSION='"$(VERSION)"' -Ilib -Iuser -Ireplayer -I$(B)/bpf \
+	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
+FUZZ_LIB := $(patsubst %.c,$(B)/fuzz/obj/%.o,$(LIB_SRC) $(filter-out %/main.c,$(USER_SRC) $(REPLAY_SRC)))
+$(B)/fuzz/obj/%.o: %.c | $(SKELS)
+	$(call say,FUZZCC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(FUZZ_FLAGS) -c -o $@ $<
+
+$(B)/fuzz/libfuzzed.a: $(FUZZ_LIB)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/fuzz/%: tests/fuzz/%.c $(B)/fuzz/libfuzzed.a
+	$(call say,FUZZ,$@)
+	$(Q)$(CLANG) $(FUZZ_FLAGS) -o $@ $^ $(LDLIBS) $(TRACE_LIBS) $(JSON_LIBS)
+
+.PHONY: fuzz
+fuzz:
+	$(Q)PREFIX=$(PREFIX) scripts/deps.sh fuzz
+	+$(Q)$(AGAIN) -j$(JOBS) $(FUZZERS)
+	$(Q)for f in $(FUZZERS); do \
+		mkdir -p $$f.corpus && \
+		$$f -max_total_time=$(FUZZ_TIME) -rss_limit_mb=2048 -artifact_prefix=$$f.crash- $$f.corpus >$$f.log 2>&1 || \
+			{ tail -n 40 $$f.log; exit 1; }; \
+		printf '  %-8s %s: %s\n' OK $$f "$$(tail -n 1 $$f.log)"; \
+	done
+
+.PHONY: install uninstall
+install: all
+	$(Q)install -D -m 755 $(B)/rrc-trace $(DESTDIR)$(PREFIX)/bin/rrc-trace
+	$(Q)install -D -m 755 $(B)/rrc-replay $(DESTDIR)$(PREFIX)/bin/rrc-replay
+	$(Q)install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/rrc/README.md
+	$(Q)install -D -m 644 docs/architecture.md $(DESTDIR)$(PREFIX)/share/doc/rrc/architecture.md
+	$(Q)install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/rrc/LICENSE
+	$(Q)install -D -m 644 LICENSES/GPL-2.0.txt $(DESTDIR)$(PREFIX)/share/doc/rrc/GPL-2.0.txt
+
+uninstall:
+	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/rrc-trace $(DESTDIR)$(PREFIX)/bin/rrc-replay
+	$(Q)rm -rf $(DESTDIR)$(PREFIX)/share/doc/rrc
+
+.PHONY: format check-format tidy
+format:
+	$(Q)clang-format -i $(FORMATTED)
+
+check-format:
+	$(Q)clang-format --dry-run -Werror $(FORMATTED)
+
+tidy: compile_commands.json | $(SKELS)
+	$(Q)clang-tidy -p . --quiet $(LIB_SRC) $(USER_SRC) $(REPLAY_SRC)
+
+compile_commands.json: $(ALL_C) Makefile scripts/compile-commands.sh
+	$(call say,GEN,$@)
+	$(Q)scripts/compile-commands.sh '$(CC)' $(call quote,$(filter-out -MMD -MP,$(CFLAGS)) -Iuser -Ireplayer) $(ALL_C) >$@
 
 .PHONY: clean
 clean:

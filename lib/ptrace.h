@@ -21,11 +21,21 @@ int rrc_pidns_processes(uint64_t pidns_ino, pid_t **pids);
 /* Id of a task inside its own pid namespace (last number of NSpid), or negative errno. */
 int rrc_ns_tid(pid_t tid);
 
+/* Inode number of the pid namespace of process pid; 0: no such process. */
+uint64_t rrc_pidns_ino(pid_t pid);
+
+/* Seizes every thread of process pid with these PTRACE_O_* options and stops them all (threads that
+ * are born meanwhile too). Signals that arrive meanwhile stay pending. Returns how many; *tids is the
+ * caller's to free. On failure everything is let go again. -ESRCH: the process is gone. */
+int rrc_seize_process(pid_t pid, unsigned long options, pid_t **tids, struct rrc_error *err);
+
 /* Runs call nr in stopped, seized thread tid and gives its result in *ret; registers are as before
- * afterwards. The instruction `syscall` is looked for in the vDSO or at the current call. */
+ * afterwards. The instruction `syscall` is looked for in the vDSO or at the current call. Signals
+ * are blocked meanwhile. -ESRCH: the thread died. */
 int rrc_inject(pid_t tid, long nr, const uint64_t args[6], long *ret, struct rrc_error *err);
 
-/* Whole transfers or -EFAULT. */
+/* Whole transfers or -EFAULT. Pages that the process itself may not read or write are reached all the
+ * same, as a debugger does. */
 int rrc_mem_read(pid_t pid, uint64_t addr, void *buf, size_t len);
 int rrc_mem_write(pid_t pid, uint64_t addr, const void *buf, size_t len);
 

@@ -157,8 +157,15 @@ static pid_t spawn(const struct args *a, int netns, const int *fds, size_t nfds)
 		return pid;
 	if (netns >= 0 && setns(netns, CLONE_NEWNET))
 		_exit(126);
+	for (size_t i = 0; i < nfds; i++) {
+		/* By way of a high number: a source may sit where a target goes. */
+		int high = fcntl(fds[i], F_DUPFD, 300);
+
+		if (high < 0 || dup2(high, 300 + (int)i) < 0)
+			_exit(126);
+	}
 	for (size_t i = 0; i < nfds; i++)
-		if (dup2(fds[i], 100 + (int)i) < 0)
+		if (dup2(300 + (int)i, 100 + (int)i) < 0)
 			_exit(126);
 	int null = open("/dev/null", O_RDWR);
 

@@ -202,42 +202,42 @@ int rrc_link_send(struct rrc_link *l, enum rrc_frame_type type, const void *payl
 	return ret ? ret : rrc_link_flush(l);
 }
 
-/* Whole frame at the start of the buffer? */
+/* Whole frame at the read position of the buffer? */
 static int parse_frame(struct rrc_link *l, struct rrc_frame *f, const uint8_t **payload,
 		       struct rrc_error *err)
 {
 	int ret;
 
-	if (l->in_len < sizeof(*f))
+	if (l->in_len - l->in_at < sizeof(*f))
 		return 0;
-	memcpy(f, l->in, sizeof(*f));
+	memcpy(f, l->in + l->in_at, sizeof(*f));
 	ret = rrc_frame_check(f, err);
 	if (ret)
 		return ret;
-	if (l->in_len < sizeof(*f) + f->stored)
+	if (l->in_len - l->in_at < sizeof(*f) + f->stored)
 		return 0;
-	*payload = l->in + sizeof(*f);
+	*payload = l->in + l->in_at + sizeof(*f);
 	ret = rrc_frame_verify(f, *payload, err);
 	if (ret)
 		return ret;
-	l->in_used = sizeof(*f) + f->stored;
+	l->in_at += sizeof(*f) + f->stored;
 	return 1;
 }
 
 int rrc_link_recv(struct rrc_link *l, struct rrc_frame *f, const uint8_t **payload,
 		  struct rrc_error *err)
 {
-	if (l->in_used) {
-		memmove(l->in, l->in + l->in_used, l->in_len - l->in_used);
-		l->in_len -= l->in_used;
-		l->in_used = 0;
-	}
 	for (;;) {
 		int ret = parse_frame(l, f, payload, err);
 		ssize_t n;
 
 		if (ret)
 			return ret;
+		if (l->in_at) {
+			memmove(l->in, l->in + l->in_at, l->in_len - l->in_at);
+			l->in_len -= l->in_at;
+			l->in_at = 0;
+		}
 		if (grow(&l->in, &l->in_size, l->in_len + RRC_LINK_CHUNK))
 			return rrc_fail(err, ENOMEM, "no memory for a frame");
 		n = recv(l->fd, l->in + l->in_len, l->in_size - l->in_len, 0);

@@ -20,49 +20,8 @@
 #include "criu.h"
 #include "util.h"
 
-#ifndef RRC_PREFIX
-#define RRC_PREFIX "/usr/local"
-#endif
 #define RRC_CRIU_NET "rrcnet"	/* name under which dump and restore know the network namespace */
 #define RRC_MAX_ARGS 128
-
-int rrc_criu_path(char *buf, size_t size, struct rrc_error *err)
-{
-	static const char *const near[] = { "criu/criu", "../lib/rrc/criu/criu" };
-	const char *env = getenv("RRC_CRIU"), *path = getenv("PATH");
-	char self[PATH_MAX] = "", *slash;
-
-	if (env && *env) {
-		if (access(env, X_OK))
-			return rrc_fail_exit(err, RRC_EXIT_HOST, errno, "RRC_CRIU=%s: %s", env,
-					     strerror(errno));
-		snprintf(buf, size, "%s", env);
-		return 0;
-	}
-	if (readlink("/proc/self/exe", self, sizeof(self) - 1) > 0 && (slash = strrchr(self, '/')))
-		slash[1] = 0;
-	for (size_t i = 0; i < RRC_ARRAY_SIZE(near); i++) {
-		snprintf(buf, size, "%s%s", self, near[i]);
-		if (!access(buf, X_OK))
-			return 0;
-	}
-	snprintf(buf, size, "%s/lib/rrc/criu/criu", RRC_PREFIX);
-	if (!access(buf, X_OK))
-		return 0;
-	for (const char *p = path ? path : "/usr/sbin:/usr/bin"; *p;) {
-		size_t n = strcspn(p, ":");
-
-		snprintf(buf, size, "%.*s/criu", (int)n, p);
-		if (n && !access(buf, X_OK))
-			return 0;
-		p += n + (p[n] == ':');
-	}
-	snprintf(buf, size, "/usr/sbin/criu");
-	if (!access(buf, X_OK))
-		return 0;
-	return rrc_fail_exit(err, RRC_EXIT_HOST, ENOENT,
-			     "no CRIU on this host: run `make deps`, or apt-get install criu");
-}
 
 /* In a thread of its own, so that the caller's namespace stays. */
 static void *make_netns(void *arg)
@@ -287,19 +246,17 @@ static int serve(const struct rrc_criu_dump *d, struct fifos *f, pid_t pid, stru
 
 int rrc_criu_dump(const struct rrc_criu_dump *d, struct rrc_error *err)
 {
-	char criu[PATH_MAX], log[PATH_MAX], why[900];
+	char log[PATH_MAX], why[900];
 	struct fifos f;
 	struct args a = { 0 };
 	int ret, status;
 	pid_t pid;
 
-	ret = rrc_criu_path(criu, sizeof(criu), err);
-	if (!ret)
-		ret = fifos_open(&f, d->run_dir, err);
+	ret = fifos_open(&f, d->run_dir, err);
 	if (ret)
 		return ret;
 	fit_nr_open();
-	arg(&a, criu);
+	arg(&a, d->criu);
 	arg(&a, "dump");
 	arg(&a, "-t");
 	argf(&a, "%d", d->init);
@@ -331,7 +288,7 @@ int rrc_criu_dump(const struct rrc_criu_dump *d, struct rrc_error *err)
 	arg(&a, f.script);
 	pid = spawn(&a, d->netns, NULL, 0);
 	if (pid < 0) {
-		ret = rrc_fail(err, errno, "cannot start %s: %s", criu, strerror(errno));
+		ret = rrc_fail(err, errno, "cannot start %s: %s", d->criu, strerror(errno));
 	} else {
 		ret = serve(d, &f, pid, err);
 		status = reap(pid);
@@ -346,20 +303,17 @@ int rrc_criu_dump(const struct rrc_criu_dump *d, struct rrc_error *err)
 
 pid_t rrc_criu_restore(const struct rrc_criu_restore *r, struct rrc_error *err)
 {
-	char criu[PATH_MAX], log[PATH_MAX], pidfile[PATH_MAX], why[900];
+	char log[PATH_MAX], pidfile[PATH_MAX], why[900];
 	rrc_autofclose FILE *f = NULL;
 	int fds[RRC_MAX_ARGS / 4], ret, pid = -1;
 	size_t nfds = 0;
 	struct args a = { 0 };
 
-	ret = rrc_criu_path(criu, sizeof(criu), err);
-	if (ret)
-		return ret;
 	fit_nr_open();
 	snprintf(log, sizeof(log), "%s/restore.log", r->log_dir);
 	snprintf(pidfile, sizeof(pidfile), "%s/restore.pid", r->log_dir);
 	unlink(pidfile);
-	arg(&a, criu);
+	arg(&a, r->criu);
 	arg(&a, "restore");
 	arg(&a, "-D");
 	arg(&a, r->images);
@@ -391,7 +345,7 @@ pid_t rrc_criu_restore(const struct rrc_criu_restore *r, struct rrc_error *err)
 	}
 	ret = spawn(&a, -1, fds, nfds);
 	if (ret < 0)
-		return rrc_fail(err, errno, "cannot start %s: %s", criu, strerror(errno));
+		return rrc_fail(err, errno, "cannot start %s: %s", r->criu, strerror(errno));
 	ret = reap(ret);
 	if (ret) {
 		last_error(log, why, sizeof(why));

@@ -13,10 +13,6 @@
 
 #include "err.h"
 
-/* Finds the CRIU to use: $RRC_CRIU, one that `make deps` put beside this program or into
- * PREFIX/lib/rrc, else the one in PATH. Does not say whether it works. */
-int rrc_criu_path(char *buf, size_t size, struct rrc_error *err);
-
 /* A network namespace with loopback up and nothing else, for CRIU to run in: it must not be the
  * container's, so that its hooks run and it leaves that one alone. Returns a descriptor. */
 int rrc_criu_netns(struct rrc_error *err);
@@ -29,6 +25,7 @@ enum rrc_criu_point {
 };
 
 struct rrc_criu_dump {
+	const char *criu;		/* the program, from rrc_host_criu */
 	pid_t init;			/* root task, as seen from here */
 	const char *images;		/* directory, must exist and be empty */
 	const char *run_dir;		/* for the hook script and its two fifos; private to the caller */
@@ -45,6 +42,7 @@ struct rrc_criu_dump {
 int rrc_criu_dump(const struct rrc_criu_dump *d, struct rrc_error *err);
 
 struct rrc_criu_restore {
+	const char *criu;
 	const char *images;
 	const char *log_dir;		/* where restore.log goes (images may be read-only) */
 	const char *root;		/* root file system for it; NULL: ours */

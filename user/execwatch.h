@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Keeps every process of the container patched: clocks are read through real calls (lib/vdso.h) from
+ * the first instruction of a new program on. A thread of ours traces the container's threads for
+ * exec and birth events only; calls are not stopped. It lets go while CRIU works, since a task has
+ * one tracer.
+ */
+#ifndef RRC_EXECWATCH_H
+#define RRC_EXECWATCH_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "err.h"
+
+struct rrc_execwatch;
+
+/* Patches all processes of the pid namespace, turns address randomisation off for what they execute
+ * later, and watches. `patched` is called, from the watcher's thread, with the process id (from
+ * here) whenever a process has become patched. */
+struct rrc_execwatch *rrc_execwatch_start(uint64_t pidns, void (*patched)(void *ctx, pid_t pid),
+					  void *ctx, struct rrc_error *err);
+
+/* Lets go of all threads; they run on. Needed before a dump. */
+int rrc_execwatch_release(struct rrc_execwatch *w, struct rrc_error *err);
+
+/* Takes hold again, and patches what came meanwhile. */
+int rrc_execwatch_resume(struct rrc_execwatch *w, struct rrc_error *err);
+
+/* While everything is frozen by CRIU: patches what is not patched. Returns how many there were. */
+int rrc_execwatch_patch_frozen(struct rrc_execwatch *w, struct rrc_error *err);
+
+/* Lets go and ends the thread; undo: vDSO and personality as they were. */
+void rrc_execwatch_stop(struct rrc_execwatch *w, int undo);
+
+/* Undoes what a killed run left in the processes of a pid namespace. */
+int rrc_execwatch_undo(uint64_t pidns, struct rrc_error *err);
+
+#endif

@@ -65,7 +65,9 @@ enum rrc_special {
  * OUT segment sets RRC_F_TRUNC, one that cuts an IN segment is silent (k is then the kernel's own
  * limit); when the call failed with -EFAULT, bytes that cannot be read give no segment.
  * A row that yields several pieces (iovec, msghdr, mmsghdr) is one segment of all of them, end to
- * end; where each belongs follows from the program's own vectors.
+ * end; where each belongs follows from the program's own vectors. IN bytes are read at exit, so
+ * where an OUT segment of the same call overlaps them (sigprocmask(how, &s, &s)) they are what the
+ * kernel wrote: replay compares after the call.
  */
 enum rrc_len {
 	RRC_LEN_NONE = 0,
@@ -158,8 +160,15 @@ _Static_assert(sizeof(struct rrc_cmdrow) == 12, "command row");
 
 #define RRC_SOCKOPT_CMD(level, name) ((__u32)(level) << 16 | ((__u32)(name) & 0xffff))
 
-/* Which argument of a call that has RRC_ROW_BYCMD is its command (for socket options: the level). */
-#define RRC_CMD_ARG(nr) ((nr) == RRC_NR_prctl ? 0 : 1)
+/* The command of a call that has RRC_ROW_BYCMD. */
+static inline __u32 rrc_cmd_of(unsigned int nr, const __u64 *args)
+{
+	if (nr == RRC_NR_prctl)
+		return (__u32)args[0];
+	if (nr == RRC_NR_setsockopt || nr == RRC_NR_getsockopt)
+		return RRC_SOCKOPT_CMD(args[1], args[2]);
+	return (__u32)args[1];
+}
 
 /*
  * A refused call changed nothing: even one that is a barrier can be replayed by its result alone.

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside of the table of connections: for conn.c, connpkt.c, connrec.c, connsave.c alone. */
+#ifndef RRC_CONN_INT_H
+#define RRC_CONN_INT_H
+
+#include "conn.h"
+
+#define RRC_CONN_MAX_SPANS 1024		/* islands of data that came out of order */
+#define RRC_CONN_EARLY_PACKETS 256	/* packets kept until the birth that they belong to */
+#define RRC_CONN_EARLY_BYTES (1u << 20)
+
+/* Addresses and ports as the packets carry them; hashed as bytes. */
+struct rrc_tuple {
+	uint8_t local[16], remote[16];
+	uint16_t family, lport, rport, zero;
+};
+
+struct rrc_early {
+	struct rrc_rec_packet head;
+	uint64_t ns;
+	uint8_t *bytes;		/* NULL: the place is free */
+};
+
+struct rrc_conns {
+	struct rrc_conn **by_cookie, **by_tuple;
+	size_t nbuckets, count;
+	struct rrc_early early[RRC_CONN_EARLY_PACKETS];	/* ring of packets of unknown connections */
+	unsigned int early_next;
+	size_t early_bytes;
+	struct rrc_conns_stats stats;
+};
+
+struct rrc_tuple rrc_conn_tuple(const struct rrc_conn *conn);
+struct rrc_conn *rrc_conns_find(struct rrc_conns *conns, const struct rrc_tuple *t);
+void rrc_conn_free(struct rrc_conn *conn);
+
+/* Puts conn into the table, in place of one with its cookie or its addresses. Owns it, also when it
+ * fails. */
+int rrc_conns_insert(struct rrc_conns *conns, struct rrc_conn *conn);
+
+/* rcvd moves over the islands that it touches. */
+void rrc_conn_join(struct rrc_conn *conn);
+
+/* acked follows what the client claims as far as the application has written. */
+void rrc_conn_settle(struct rrc_conn *conn);
+
+/* The packet that completes a handshake may carry data, and is in the log before the birth: keeps
+ * packets of unknown connections, and applies those of conn. */
+int rrc_conns_keep_early(struct rrc_conns *conns, const struct rrc_rec_packet *head,
+			 const void *bytes, uint64_t ns);
+int rrc_conns_use_early(struct rrc_conns *conns, struct rrc_conn *conn);
+
+#endif

@@ -42,7 +42,7 @@ ifdef SANITIZE
 override CFLAGS += -fsanitize=$(SANITIZE) -fno-omit-frame-pointer
 override LDFLAGS += -fsanitize=$(SANITIZE)
 endif
-LDLIBS := -lbpf -lelf -lz -lzstd -lxxhash -lpthread
+LDLIBS := -lbpf -lelf -lz -lzstd -lxxhash -lmnl -lpthread
 TRACE_LIBS := -lnetfilter_queue -lmnl
 JSON_LIBS := -ljson-c
 

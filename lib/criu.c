@@ -3,16 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <net/if.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -22,43 +18,6 @@
 
 #define RRC_CRIU_NET "rrcnet"	/* name under which dump and restore know the network namespace */
 #define RRC_MAX_ARGS 128
-
-/* In a thread of its own, so that the caller's namespace stays. */
-static void *make_netns(void *arg)
-{
-	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP };
-	int *result = arg, s;
-
-	if (unshare(CLONE_NEWNET)) {
-		*result = -errno;
-		return NULL;
-	}
-	s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (s < 0 || ioctl(s, SIOCSIFFLAGS, &ifr)) {
-		*result = -errno;
-	} else {
-		*result = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-		if (*result < 0)
-			*result = -errno;
-	}
-	if (s >= 0)
-		close(s);
-	return NULL;
-}
-
-int rrc_criu_netns(struct rrc_error *err)
-{
-	int fd = -1, ret;
-	pthread_t t;
-
-	ret = pthread_create(&t, NULL, make_netns, &fd);
-	if (!ret)
-		pthread_join(t, NULL);
-	if (ret || fd < 0)
-		return rrc_fail(err, ret ? ret : fd, "cannot make a network namespace: %s",
-				strerror(ret ? ret : -fd));
-	return fd;
-}
 
 /* CRIU raises RLIMIT_NOFILE to fs.nr_open; where a missing capability forbids that, the only way is
  * to lower fs.nr_open to what is allowed. */

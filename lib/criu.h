@@ -13,10 +13,6 @@
 
 #include "err.h"
 
-/* A network namespace with loopback up and nothing else, for CRIU to run in: it must not be the
- * container's, so that its hooks run and it leaves that one alone. Returns a descriptor. */
-int rrc_criu_netns(struct rrc_error *err);
-
 /* Points inside a dump, in their order. */
 enum rrc_criu_point {
 	RRC_CRIU_FROZEN,	/* every thread is stopped, nothing was injected yet: the cut */
@@ -29,7 +25,8 @@ struct rrc_criu_dump {
 	pid_t init;			/* root task, as seen from here */
 	const char *images;		/* directory, must exist and be empty */
 	const char *run_dir;		/* for the hook script and its two fifos; private to the caller */
-	int netns;			/* from rrc_criu_netns */
+	int netns;			/* for CRIU to run in: not the container's, so that its hooks run
+					 * and it leaves that one alone; with lo up */
 	uint64_t container_netns;	/* inode number of the container's network namespace */
 	const char *const *external;	/* further --external values, NULL-terminated, or NULL */
 	int own_mounts;			/* has its own mount namespace */

@@ -132,6 +132,7 @@ static const struct {
 	[RRC_SECTION_NETCFG] = { 0, 1 << 20 },
 	[RRC_SECTION_ROOT] = { 0, 4096 },
 	[RRC_SECTION_COMMAND] = { 0, 65536 },
+	[RRC_SECTION_RESTART] = { sizeof(struct rrc_rec), 4096 },
 };
 
 static int check_section(const struct rrc_section *s, const uint8_t *body, size_t at,

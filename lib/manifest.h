@@ -4,6 +4,11 @@
  * descriptor is which TCP connection, how the container's link was set up. It is the first thing
  * that is sent of a checkpoint and the file `manifest` in its directory; a checkpoint without a
  * whole manifest and every file that it names does not exist.
+ *
+ *	img/…		CRIU's images
+ *	conns		the table of connections at the cut, where no log tells it (conn.h)
+ *	fs.tar		files of the container that changed since the checkpoint before
+ *	fs.deleted	names of those that are gone, each ended by a NUL
  */
 #ifndef RRC_MANIFEST_H
 #define RRC_MANIFEST_H
@@ -33,6 +38,8 @@ enum rrc_section_type {
 	RRC_SECTION_NETCFG,	/* text: the container's link, see netcfg.h */
 	RRC_SECTION_ROOT,	/* text: path of the container's root on the primary, "" if it is the host's */
 	RRC_SECTION_COMMAND,	/* text: what runs in the container, for messages */
+	RRC_SECTION_RESTART,	/* a record: the call that its thread stood waiting in at the cut and goes on
+				 * with by restart_syscall; the image has lost that */
 };
 
 struct rrc_section {
@@ -58,10 +65,8 @@ _Static_assert(sizeof(struct rrc_manifest_info) == 216, "manifest info");
 
 enum rrc_manifest_flags {
 	RRC_MANIFEST_OWN_ROOT = 1 << 0,	/* has its own mount namespace: restore needs a root */
-	RRC_MANIFEST_FS = 1 << 1,	/* fs.tar and fs.deleted describe file changes */
-	RRC_MANIFEST_FS_WHOLE = 1 << 2,	/* fs.tar is the whole root, not only a layer */
-	RRC_MANIFEST_CONNS = 1 << 3,	/* file conns: the table of connections at the cut */
-	RRC_MANIFEST_PASSIVE = 1 << 4,	/* nothing was recorded: resume at the checkpoint */
+	RRC_MANIFEST_FS_WHOLE = 1 << 1,	/* fs.tar is of the whole root, not of an overlay's layer */
+	RRC_MANIFEST_PASSIVE = 1 << 2,	/* nothing was recorded: resume at the checkpoint */
 };
 
 struct rrc_manifest_file {

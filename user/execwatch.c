@@ -24,7 +24,7 @@
 #define RRC_RELEASE_MS 2000	/* a vfork parent cannot be stopped before its child has executed */
 #define RRC_PATCH_TRIES 100	/* a thread is in the vDSO for nanoseconds */
 
-enum command { CMD_NONE, CMD_RELEASE, CMD_RESUME, CMD_STOP };
+enum command { CMD_NONE, CMD_RELEASE, CMD_RESUME, CMD_SYNC, CMD_STOP };
 
 struct tracee {
 	pid_t tid;
@@ -42,6 +42,8 @@ struct rrc_execwatch {
 	pthread_cond_t done;
 	enum command command;
 	int undo, result;
+	pid_t init;
+	int init_reaped, init_status;
 	struct rrc_error err;
 	struct tracee *tracees;
 	size_t count, size;
@@ -174,10 +176,15 @@ static void reap_stops(struct rrc_execwatch *w, int releasing)
 	pid_t tid;
 
 	while ((tid = waitpid(-1, &status, __WALL | __WNOTHREAD | WNOHANG)) > 0) {
-		if (WIFSTOPPED(status))
+		if (WIFSTOPPED(status)) {
 			on_stop(w, tid, status, releasing);
-		else
-			forget(w, tid);
+			continue;
+		}
+		forget(w, tid);
+		if (tid == w->init) {
+			w->init_reaped = 1;
+			w->init_status = status;
+		}
 	}
 }
 
@@ -283,6 +290,7 @@ static int first_patch(struct rrc_execwatch *w)
 
 	if (n <= 0)
 		return rrc_fail(&w->err, n ? n : ESRCH, "the container has no processes");
+	w->init = pids[0];
 	for (int i = 0; i < n && ret >= 0; i++) {
 		ret = change_process(pids[i], 1, 0, &w->err);
 		if (ret > 0)
@@ -311,6 +319,9 @@ static void run_command(struct rrc_execwatch *w, enum command c)
 		break;
 	case CMD_STOP:
 		ret = do_stop(w);
+		break;
+	case CMD_SYNC:
+		reap_stops(w, 0);
 		break;
 	case CMD_NONE:
 		return;
@@ -426,6 +437,13 @@ int rrc_execwatch_release(struct rrc_execwatch *w, struct rrc_error *err)
 int rrc_execwatch_resume(struct rrc_execwatch *w, struct rrc_error *err)
 {
 	return command(w, CMD_RESUME, err);
+}
+
+int rrc_execwatch_init_status(struct rrc_execwatch *w, int *status)
+{
+	command(w, CMD_SYNC, NULL);
+	*status = w->init_status;
+	return w->init_reaped;
 }
 
 int rrc_execwatch_patch_frozen(struct rrc_execwatch *w, struct rrc_error *err)

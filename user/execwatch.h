@@ -30,6 +30,10 @@ int rrc_execwatch_resume(struct rrc_execwatch *w, struct rrc_error *err);
 /* While everything is frozen by CRIU: patches what is not patched. Returns how many there were. */
 int rrc_execwatch_patch_frozen(struct rrc_execwatch *w, struct rrc_error *err);
 
+/* Process 1 of the namespace, if it is our child, is reaped by whoever traces it. 1: the watcher did, here is
+ * its wait status; 0: it did not. */
+int rrc_execwatch_init_status(struct rrc_execwatch *w, int *status);
+
 /* Lets go and ends the thread; undo: vDSO and personality as they were. */
 void rrc_execwatch_stop(struct rrc_execwatch *w, int undo);
 

@@ -10,8 +10,8 @@
 #include "syscalls.h"
 #include "util.h"
 
-#define ALL_FLAGS (RRC_F_BARRIER | RRC_F_FAULT | RRC_F_TRUNC | RRC_F_UNPATCHED | RRC_F_NONBLOCK | \
-		   RRC_F_COMPAT)
+#define ALL_FLAGS (RRC_F_BARRIER | RRC_F_FAULT | RRC_F_TRUNC | RRC_F_UNPATCHED | \
+		   RRC_F_NONBLOCK | RRC_F_COMPAT)
 #define MAX_SIZE (RRC_REC_MAX_SIZE + sizeof(struct rrc_rec) + \
 		  RRC_REC_MAX_SEG * sizeof(struct rrc_seg))
 
@@ -156,7 +156,8 @@ const struct rrc_seg *rrc_rec_seg(const struct rrc_rec *rec, unsigned int row, c
 	return NULL;
 }
 
-const struct rrc_rec *rrc_reclog_next(const void *log, size_t len, size_t *off, struct rrc_error *err)
+const struct rrc_rec *rrc_reclog_next(const void *log, size_t len, size_t *off,
+				      struct rrc_error *err)
 {
 	const uint8_t *at = (const uint8_t *)log + *off;
 

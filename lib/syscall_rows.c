@@ -111,7 +111,7 @@ const struct rrc_sysrow rrc_syscall_rows[RRC_NSYS] = {
 	CALL(pidfd_open) = EXE(2, X, FDT | FDR),
 	CALL(pidfd_getfd) = BAR(3, X),
 
-	/* Readiness. The kernel writes the rest of a time-out back, also when it was interrupted. */
+	/* Readiness. The kernel writes the rest of a time-out back, even when interrupted. */
 	CALL(poll) = ROW(EMULATE, POLL, 3, X, BLK, OUT(0, ARGMUL, 1, 8)),
 	CALL(ppoll) = ROW(EMULATE, POLL, 5, X, BLK, OUT(0, ARGMUL, 1, 8), OUTA(2, CONST, 0, 16)),
 	CALL(select) = ROW(EMULATE, POLL, 5, X, BLK, OUT(1, FDSET, 0, 0), OUT(2, FDSET, 0, 0),
@@ -297,7 +297,7 @@ const struct rrc_sysrow rrc_syscall_rows[RRC_NSYS] = {
 	CALL(seccomp) = BAR(3, X),
 	CALL(modify_ldt) = BAR(3, X),
 
-	/* Waiting for memory. Nothing comes of sched_yield, and how often it is called is chance. */
+	/* Waiting for memory. How often sched_yield is called is chance; nothing comes of it. */
 	CALL(futex) = ROWM(LOCAL, FUTEX, 6, X, BLK | OPT, 0x03),
 	CALL(futex_wake) = ROW(LOCAL, FUTEX, 4, X, 0),
 	CALL(futex_wait) = ROW(LOCAL, FUTEX, 6, X, BLK),

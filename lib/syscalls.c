@@ -304,21 +304,24 @@ static void print_markdown(FILE *out, unsigned int nr, const struct rrc_sysrow *
 	fputs(" |\n", out);
 }
 
+static const char markdown_head[] =
+	"# System calls\n\n"
+	"Generated from the table (`lib/syscall_rows.c`) by `make docs/syscalls.md`.\n\n"
+	"What each class means, and what a program pays for it: *emulate*: result and bytes\n"
+	"come from the log in replay; *execute*: run for real, result compared; *local*: run\n"
+	"for real, neither recorded nor matched; *barrier*: cannot be replayed, so outputs wait\n"
+	"for the next checkpoint (unless the call was refused). `out1 result` reads: the kernel\n"
+	"writes as many bytes as the result says where argument 1 points; `in` is what the\n"
+	"program gave, compared in replay.\n\n"
+	"| nr | call | class | special | bytes | notes |\n"
+	"|---|---|---|---|---|---|\n";
+
 static void print_head(FILE *out, int format)
 {
 	if (format == RRC_PRINT_JSON)
 		fputs("[\n", out);
 	else if (format == RRC_PRINT_MARKDOWN)
-		fputs("# System calls\n\n"
-		      "Generated from the table (`lib/syscall_rows.c`) by `make docs/syscalls.md`.\n\n"
-		      "What each class means, and what a program pays for it: *emulate*: result and\n"
-		      "bytes come from the log in replay; *execute*: run for real, result compared;\n"
-		      "*local*: run for real, neither recorded nor matched; *barrier*: cannot be\n"
-		      "replayed, so outputs wait for the next checkpoint (unless the call was refused).\n"
-		      "`out1 result` reads: the kernel writes as many bytes as the result says where\n"
-		      "argument 1 points; `in` is what the program gave, compared in replay.\n\n"
-		      "| nr | call | class | special | bytes | notes |\n"
-		      "|---|---|---|---|---|---|\n", out);
+		fputs(markdown_head, out);
 	else
 		fputs(" nr call                     class    special    args and bytes\n", out);
 }

@@ -1,0 +1,444 @@
+// SPDX-License-Identifier: MIT
+/* Go-live of the connections, see connections.h. */
+#include <errno.h>
+#include <net/if.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "connections.h"
+#include "ingress.h"
+#include "nl.h"
+#include "rawlink.h"
+#include "util.h"
+
+#define ASK_NS 5000000ull	/* a living client on the same network answers within 0.3 ms */
+#define ASK_EACH_NS 20000ull	/* more time for many clients */
+#define NEIGHBOURS 256		/* entries made in advance; the kernel asks for the rest itself */
+
+struct one {			/* one connection on its way */
+	struct rrc_conn *conn;
+	int sock;
+	uint8_t what, why;
+	bool answered;
+	struct rrc_tcp_fix fix;
+};
+
+struct rrc_takeover {
+	const struct rrc_takeover_opts *opts;
+	uint32_t ifindex;
+	struct rrc_rawlink link;
+	bool closed;		/* the ingress */
+	struct rrc_tcp_place place;
+	struct one *all;
+	uint32_t n;
+};
+
+static const char *const what_names[RRC_TAKEN_WHATS] = {
+	[RRC_TAKEN_REBUILT] = "rebuilt",
+	[RRC_TAKEN_FINISHING] = "finishing",
+	[RRC_TAKEN_RESET] = "reset",
+	[RRC_TAKEN_CLOSED] = "closed",
+};
+
+static const char *const why_names[RRC_WHYS] = {
+	[RRC_WHY_NONE] = "",
+	[RRC_WHY_NOT_ACCEPTED] = "not accepted by the application yet",
+	[RRC_WHY_NO_SOCKET] = "the restored container has no socket for it",
+	[RRC_WHY_LOST] = "bytes of it are missing in the log",
+	[RRC_WHY_PEER_RESET] = "reset by the client",
+	[RRC_WHY_INSIDE] = "both ends are in the container",
+	[RRC_WHY_FAILED] = "the kernel refused",
+};
+
+const char *rrc_takeover_what_name(enum rrc_takeover_what what)
+{
+	return what_names[what];
+}
+
+const char *rrc_takeover_why_name(enum rrc_takeover_reason why)
+{
+	return why_names[why];
+}
+
+struct rrc_takeover *rrc_takeover_prepare(const struct rrc_takeover_opts *opts,
+					  struct rrc_error *err)
+{
+	struct rrc_takeover *t = calloc(1, sizeof(*t));
+	int old;
+
+	if (!t) {
+		rrc_fail(err, -ENOMEM, "no memory for the takeover");
+		return NULL;
+	}
+	t->opts = opts;
+	t->link.sock = t->link.inject = -1;
+	if (rrc_netns_enter(opts->netns, &old, err))
+		goto fail;
+	t->ifindex = if_nametoindex(opts->cfg->ifname);
+	rrc_netns_leave(old);
+	if (!t->ifindex) {
+		rrc_fail(err, -ENODEV, "the restored container has no link %s", opts->cfg->ifname);
+		goto fail;
+	}
+	if (rrc_ingress_close(opts->netns, t->ifindex, err))
+		goto fail;
+	t->closed = true;
+	if (!rrc_rawlink_open(&t->link, opts->netns, t->ifindex, opts->cfg->mac, opts->hostif, err))
+		return t;
+fail:
+	rrc_takeover_free(t);
+	return NULL;
+}
+
+static int open_ingress(struct rrc_takeover *t, struct rrc_error *err)
+{
+	if (!t->closed)
+		return 0;
+	t->closed = false;
+	return rrc_ingress_open(t->opts->netns, t->ifindex, err);
+}
+
+static void drop_all(struct rrc_takeover *t)
+{
+	for (uint32_t i = 0; i < t->n; i++)
+		if (t->all[i].sock >= 0)
+			close(t->all[i].sock);
+	free(t->all);
+	t->all = NULL;
+	t->n = 0;
+}
+
+void rrc_takeover_free(struct rrc_takeover *t)
+{
+	if (!t)
+		return;
+	drop_all(t);
+	open_ingress(t, NULL);
+	rrc_rawlink_close(&t->link);
+	free(t);
+}
+
+/* ---- what becomes of each ---- */
+
+static bool half_closed_by_us(const struct rrc_conn *conn)
+{
+	switch (conn->s.state) {
+	case TCP_FIN_WAIT1:
+	case TCP_FIN_WAIT2:
+	case TCP_CLOSING:
+	case TCP_LAST_ACK:
+		return true;
+	default:
+		return conn->s.shut_wr;
+	}
+}
+
+static void decide(struct one *o, uint8_t what, uint8_t why)
+{
+	o->what = what;
+	o->why = why;
+}
+
+/* Before the clients are asked: what needs no answer, and whose socket it is. */
+static int add_one(struct rrc_conn *conn, void *ctx)
+{
+	struct rrc_takeover *t = ctx;
+	struct one *o = &t->all[t->n];
+
+	*o = (struct one){ .conn = conn, .sock = -1 };
+	conn->mark = t->n++;
+	if (conn->s.birth.loopback) {
+		decide(o, RRC_TAKEN_CLOSED, RRC_WHY_INSIDE);
+		return 0;
+	}
+	if (rrc_conn_fault(conn)) {
+		decide(o, RRC_TAKEN_RESET, RRC_WHY_LOST);
+		return 0;
+	}
+	if (!conn->s.accepted) {
+		decide(o, RRC_TAKEN_RESET, RRC_WHY_NOT_ACCEPTED);
+		return 0;
+	}
+	o->sock = t->opts->lookup(t->opts->ctx, conn->s.birth.cookie);
+	if (o->sock >= 0)
+		return 0;
+	if (half_closed_by_us(conn))
+		decide(o, RRC_TAKEN_FINISHING, RRC_WHY_NONE);
+	else
+		decide(o, RRC_TAKEN_RESET, RRC_WHY_NO_SOCKET);
+	return 0;
+}
+
+/* ---- the clients ---- */
+
+static void ask_all(struct rrc_takeover *t, bool again)
+{
+	for (uint32_t i = 0; i < t->n; i++) {
+		struct one *o = &t->all[i];
+
+		if (o->answered || o->what == RRC_TAKEN_CLOSED)
+			continue;
+		rrc_rawlink_ask(&t->link, o->conn, rrc_tcp_tsval(o->conn, &t->place), again);
+	}
+	rrc_rawlink_flush(&t->link);
+}
+
+static int hear(struct rrc_takeover *t, struct rrc_conns *conns, uint32_t *answered,
+		struct rrc_error *err)
+{
+	struct rrc_conn *conn;
+	int ret;
+
+	while ((ret = rrc_rawlink_read(&t->link, conns, &conn, err)) > 0) {
+		struct one *o = conn ? &t->all[conn->mark] : NULL;
+
+		if (!o || o->conn != conn || o->answered)
+			continue;
+		o->answered = true;
+		(*answered)++;
+	}
+	return ret;
+}
+
+/* How many can answer at all. */
+static uint32_t count_asked(const struct rrc_takeover *t)
+{
+	static const uint8_t no_mac[6];
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < t->n; i++)
+		n += t->all[i].what != RRC_TAKEN_CLOSED &&
+		     memcmp(t->all[i].conn->s.mac_peer, no_mac, 6);
+	return n;
+}
+
+/*
+ * A client knows best what it has: the log may lack its last acknowledgements, and bytes sent below
+ * what it has would stall. Afterwards nothing more is heard, so that what is rebuilt does not move.
+ */
+static int ask(struct rrc_takeover *t, struct rrc_conns *conns, struct rrc_takeover_report *rep,
+	       struct rrc_error *err)
+{
+	uint64_t wait = (t->opts->ask_ns ? t->opts->ask_ns : ASK_NS) + t->n * ASK_EACH_NS;
+	uint64_t start = rrc_now_ns(CLOCK_MONOTONIC), now = start;
+	struct pollfd p = { .fd = t->link.sock, .events = POLLIN };
+	uint32_t asked = count_asked(t);
+	bool again = false;
+	int ret = 0;
+
+	if (asked)
+		ask_all(t, false);
+	while (!ret && rep->answered < asked && now - start < wait) {
+		uint64_t left = (again ? wait : wait / 2) - rrc_min(now - start, again ? wait : wait / 2);
+		struct timespec ts = { .tv_sec = (time_t)(left / 1000000000),
+				       .tv_nsec = (long)(left % 1000000000) };
+
+		if (ppoll(&p, 1, &ts, NULL) > 0)
+			ret = hear(t, conns, &rep->answered, err);
+		now = rrc_now_ns(CLOCK_MONOTONIC);
+		if (!ret && !again && now - start >= wait / 2) {
+			ask_all(t, true);
+			again = true;
+		}
+	}
+	return ret;
+}
+
+static void know_neighbours(struct rrc_takeover *t)
+{
+	static const uint8_t no_mac[6];
+	struct rrc_netaddr known[NEIGHBOURS];
+	uint32_t n = 0, j;
+	struct mnl_socket *nl = rrc_nl_open(t->opts->netns, NULL);
+
+	for (uint32_t i = 0; nl && i < t->n && n < NEIGHBOURS; i++) {
+		const struct rrc_conn *conn = t->all[i].conn;
+		struct rrc_netaddr a = { 0 };
+		uint8_t local[16];
+
+		a.family = (uint8_t)rrc_conn_addrs(conn, local, a.addr);
+		if (!memcmp(conn->s.mac_peer, no_mac, 6) || !rrc_netcfg_onlink(t->opts->cfg, &a))
+			continue;
+		for (j = 0; j < n && memcmp(&known[j], &a, sizeof(a)); j++)
+			;
+		if (j < n)
+			continue;
+		known[n++] = a;
+		rrc_netcfg_neigh(nl, t->ifindex, &a, conn->s.mac_peer);
+	}
+	if (nl)
+		mnl_socket_close(nl);
+}
+
+/* ---- rebuilding ---- */
+
+static void refused(struct one *o, struct rrc_takeover_report *rep, const struct rrc_error *err)
+{
+	if (!rep->failure.exit)
+		rep->failure = *err;
+	decide(o, RRC_TAKEN_RESET, RRC_WHY_FAILED);
+}
+
+static void rebuild(struct rrc_takeover *t, struct one *o, struct rrc_takeover_report *rep)
+{
+	struct rrc_conn *conn = o->conn;
+	struct rrc_error err = { 0 };
+
+	if (o->what != RRC_TAKEN_REBUILT && o->what != RRC_TAKEN_FINISHING)
+		return;
+	if (conn->s.peer_rst) {
+		decide(o, RRC_TAKEN_CLOSED, RRC_WHY_PEER_RESET);
+		return;
+	}
+	if (o->what == RRC_TAKEN_FINISHING) {
+		/* Nobody will read; and unread bytes would turn our close into a reset. */
+		conn->s.read = conn->s.rcvd;
+		rrc_stream_drop(&conn->in, conn->s.read);
+		o->sock = rrc_netns_socket(t->opts->netns, conn->s.birth.family,
+					   SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		if (o->sock < 0) {
+			rrc_fail(&err, o->sock, "make a socket: %s", strerror(-o->sock));
+			refused(o, rep, &err);
+			return;
+		}
+	}
+	if (rrc_tcp_rebuild(o->sock, conn, &t->place, &o->fix, &err))
+		refused(o, rep, &err);
+	else
+		rep->unread += conn->s.rcvd - conn->s.read;
+}
+
+static bool goes_on(const struct one *o)
+{
+	return o->what == RRC_TAKEN_REBUILT || o->what == RRC_TAKEN_FINISHING;
+}
+
+/* One in-window acknowledgement makes a client that waits for a timer send at once. */
+static void nudge_all(struct rrc_takeover *t)
+{
+	for (uint32_t i = 0; i < t->n; i++) {
+		struct one *o = &t->all[i];
+
+		if (goes_on(o))
+			rrc_rawlink_ack(&t->link, o->conn, rrc_tcp_tsval_now(&o->fix));
+		else if (o->what == RRC_TAKEN_RESET)
+			rrc_rawlink_reset(&t->link, o->conn);
+	}
+	rrc_rawlink_flush(&t->link);
+}
+
+static int resume_one(struct rrc_takeover *t, struct one *o, struct rrc_error *err)
+{
+	int ret = 0;
+
+	if (rrc_conn_fin_in(o->conn))
+		ret = rrc_rawlink_inject_fin(&t->link, o->conn);
+	if (ret)
+		return rrc_fail(err, ret, "give the client's FIN to the kernel: %s", strerror(-ret));
+	ret = rrc_tcp_resume(&o->fix, o->conn, err);
+	if (!ret && half_closed_by_us(o->conn))
+		shutdown(o->sock, SHUT_WR);
+	if (!ret && o->conn->s.shut_rd)
+		shutdown(o->sock, SHUT_RD);
+	return ret;
+}
+
+/* A socket of ours that finishes a connection is left to the kernel: it sends what is queued, and
+ * the FIN, after close as before it. */
+static void resume_all(struct rrc_takeover *t, struct rrc_takeover_report *rep)
+{
+	for (uint32_t i = 0; i < t->n; i++) {
+		struct one *o = &t->all[i];
+		struct rrc_error err = { 0 };
+
+		if (!goes_on(o))
+			continue;
+		if (!resume_one(t, o, &err)) {
+			rep->resent += o->conn->s.written - o->conn->s.acked;
+			continue;
+		}
+		refused(o, rep, &err);
+		rrc_tcp_abort(o->sock);
+		rrc_rawlink_reset(&t->link, o->conn);
+	}
+	rrc_rawlink_flush(&t->link);
+}
+
+static int fill_report(struct rrc_takeover *t, struct rrc_takeover_report *rep)
+{
+	rep->total = t->n;
+	rep->entries = calloc(t->n + 1, sizeof(*rep->entries));
+	if (!rep->entries)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < t->n; i++) {
+		const struct one *o = &t->all[i];
+		struct rrc_takeover_entry *e;
+
+		rep->what[o->what]++;
+		rep->why[o->why]++;
+		if (o->what == RRC_TAKEN_REBUILT)
+			continue;
+		e = &rep->entries[rep->nentries++];
+		*e = (struct rrc_takeover_entry){ .cookie = o->conn->s.birth.cookie,
+						  .what = o->what, .why = o->why };
+		rrc_conn_name(o->conn, e->name, sizeof(e->name));
+	}
+	return 0;
+}
+
+static int release_all(struct rrc_takeover *t, struct rrc_takeover_report *rep)
+{
+	for (uint32_t i = 0; i < t->n; i++) {
+		struct rrc_error err = { 0 };
+
+		if (goes_on(&t->all[i]) && rrc_tcp_release(&t->all[i].fix, &err))
+			refused(&t->all[i], rep, &err);
+	}
+	return 0;
+}
+
+int rrc_takeover_connections(struct rrc_takeover *t, struct rrc_conns *conns,
+			     struct rrc_takeover_report *rep, struct rrc_error *err)
+{
+	uint64_t t0 = rrc_now_ns(CLOCK_MONOTONIC), t1, t2;
+	int ret;
+
+	memset(rep, 0, sizeof(*rep));
+	drop_all(t);
+	t->place = (struct rrc_tcp_place){ .skew_ns = t->opts->skew_ns, .ifindex = t->ifindex };
+	t->all = calloc(rrc_conns_count(conns) + 1, sizeof(*t->all));
+	if (!t->all)
+		return rrc_fail(err, -ENOMEM, "no memory to take %zu connections over",
+				rrc_conns_count(conns));
+	rrc_conns_each(conns, add_one, t);
+	ret = ask(t, conns, rep, err);
+	if (ret)
+		return ret;
+	t1 = rrc_now_ns(CLOCK_MONOTONIC);
+	know_neighbours(t);
+	for (uint32_t i = 0; i < t->n; i++)
+		rebuild(t, &t->all[i], rep);
+	t2 = rrc_now_ns(CLOCK_MONOTONIC);
+	/* From the first byte that we send on, answers must get in. */
+	ret = open_ingress(t, err);
+	if (ret)
+		return ret;
+	release_all(t, rep);
+	nudge_all(t);
+	resume_all(t, rep);
+	rep->ask_ns = t1 - t0;
+	rep->rebuild_ns = t2 - t1;
+	rep->resume_ns = rrc_now_ns(CLOCK_MONOTONIC) - t2;
+	ret = fill_report(t, rep);
+	drop_all(t);
+	return ret ? rrc_fail(err, ret, "no memory for the report") : 0;
+}
+
+void rrc_takeover_report_free(struct rrc_takeover_report *report)
+{
+	free(report->entries);
+	report->entries = NULL;
+	report->nentries = 0;
+}

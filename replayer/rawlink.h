@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Speaking to the clients by bare segments before, and beside, the kernel's own TCP: what do you
+ * have, here is an acknowledgement, this connection is gone; and to our own kernel in their name.
+ */
+#ifndef RRC_RAWLINK_H
+#define RRC_RAWLINK_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "conn.h"
+#include "err.h"
+#include "tcprepair.h"
+
+#define RRC_RAW_BATCH 64
+
+struct rrc_rawlink {
+	int sock;		/* AF_PACKET on the container's link: sends out, sees what comes in */
+	int inject;		/* AF_PACKET on the link's host end: sends in; -1: there is none */
+	uint8_t mac[6];		/* of the container */
+	uint8_t *buf;		/* for one packet that came in */
+	unsigned int n;		/* frames that wait to be sent */
+	uint8_t frames[RRC_RAW_BATCH][RRC_PACKET_BARE_MAX];
+	struct iovec iov[RRC_RAW_BATCH];
+	struct mmsghdr msgs[RRC_RAW_BATCH];
+};
+
+/* hostif may be NULL: then nothing can be injected. */
+int rrc_rawlink_open(struct rrc_rawlink *link, int netns, uint32_t ifindex, const uint8_t mac[6],
+		     const char *hostif, struct rrc_error *err);
+void rrc_rawlink_close(struct rrc_rawlink *link);
+
+/* All three put a frame into the batch; rrc_rawlink_flush sends it. -EHOSTUNREACH when the client's
+ * MAC is not known. tsval is 0 without timestamps. */
+int rrc_rawlink_ask(struct rrc_rawlink *link, const struct rrc_conn *conn, uint32_t tsval, bool again);
+int rrc_rawlink_ack(struct rrc_rawlink *link, const struct rrc_conn *conn, uint32_t tsval);
+int rrc_rawlink_reset(struct rrc_rawlink *link, const struct rrc_conn *conn);
+int rrc_rawlink_flush(struct rrc_rawlink *link);
+
+/* The client's FIN, into our own kernel, at once. */
+int rrc_rawlink_inject_fin(struct rrc_rawlink *link, const struct rrc_conn *conn);
+
+/* Takes in one packet that came in: 1 and its connection (or NULL) in *conn; 0: there is none now. */
+int rrc_rawlink_read(struct rrc_rawlink *link, struct rrc_conns *conns, struct rrc_conn **conn,
+		     struct rrc_error *err);
+
+#endif

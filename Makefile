@@ -67,7 +67,7 @@ TOOLS := $(patsubst tests/%.c,$(B)/tests/%,$(TOOL_SRC))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(FUZZ_SRC))
 
 .PHONY: all
-all: $(B)/rrc-trace $(B)/rrc-replay
+all: $(B)/rrc-trace $(B)/rrc-replay $(B)/rrc-init
 
 # An object is made anew when the flags change, not only when its source does.
 quote = '$(subst ','\'',$(1))'
@@ -94,6 +94,13 @@ $(B)/%.o: %.c $(B)/.flags
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
 
+# Process 1 of a recorded command: no libc, never sanitized, and the same bytes whenever it is built.
+$(B)/rrc-init: user/init/init.c
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -O2 -std=gnu11 $(WARN) -D_GNU_SOURCE -ffreestanding -fno-stack-protector -fno-pie -fcf-protection=none \
+		-fno-asynchronous-unwind-tables -static -no-pie -nostdlib -Wl,-z,noexecstack -o $@ $<
+
 # BPF programs: compiled once for every kernel (CO-RE), embedded as skeletons.
 $(B)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h lib/record.h lib/syscalls.h) vmlinux/vmlinux.h
 	$(call say,BPF,$@)
@@ -117,6 +124,13 @@ $(B)/tests/%: tests/%.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -O2 -g -std=gnu11 $(WARN) -D_GNU_SOURCE -o $@ $< -lpthread -lcrypto
 
+# These use our own parts.
+$(B)/tests/e2e/tcp-takeover: tests/e2e/tcp-takeover.c $(wildcard tests/e2e/tcp-takeover-*.h) \
+		$(B)/replayer/libreplay.a $(B)/lib/librrc.a
+	$(call say,TOOL,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -Ireplayer $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(LDLIBS)
+
 .PHONY: guests tools
 guests: $(GUESTS)
 tools: $(TOOLS)
@@ -130,13 +144,13 @@ $(B)/user/libuser.a $(B)/replayer/libreplay.a:
 	$(call say,AR,$@)
 	$(Q)mkdir -p $(@D) && rm -f $@ && ar rcs $@ $^
 
-$(UNIT_OBJ): override CFLAGS += -Iuser -Ireplayer
+$(UNIT_OBJ): override CFLAGS += -iquote user -iquote replayer
 $(B)/unit-tests: $(UNIT_OBJ) $(B)/user/libuser.a $(B)/replayer/libreplay.a $(B)/lib/librrc.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(TRACE_LIBS) $(JSON_LIBS) -lcriterion
 
 .PHONY: unit
-unit: $(B)/unit-tests
+unit: $(B)/unit-tests $(B)/rrc-init
 	$(Q)$(SUDO) $(B)/unit-tests
 
 # What must be installed before anything is built; after it make looks at the world anew.
@@ -163,7 +177,7 @@ bench: deps
 
 # One libFuzzer target for each parser of outside bytes; FUZZ_TIME seconds each.
 FUZZ_TIME ?= 10
-FUZZ_FLAGS := -g -O1 -std=gnu11 -D_GNU_SOURCE -DRRC_VERSION='"$(VERSION)"' -Ilib -Iuser -Ireplayer -I$(B)/bpf \
+FUZZ_FLAGS := -g -O1 -std=gnu11 -D_GNU_SOURCE -DRRC_VERSION='"$(VERSION)"' -Ilib -iquote user -iquote replayer -I$(B)/bpf \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
 FUZZ_LIB := $(patsubst %.c,$(B)/fuzz/obj/%.o,$(LIB_SRC) $(filter-out %/main.c,$(USER_SRC) $(REPLAY_SRC)))
 $(B)/fuzz/obj/%.o: %.c | $(SKELS)
@@ -193,13 +207,14 @@ fuzz:
 install: all
 	$(Q)install -D -m 755 $(B)/rrc-trace $(DESTDIR)$(PREFIX)/bin/rrc-trace
 	$(Q)install -D -m 755 $(B)/rrc-replay $(DESTDIR)$(PREFIX)/bin/rrc-replay
+	$(Q)install -D -m 755 $(B)/rrc-init $(DESTDIR)$(PREFIX)/lib/rrc/rrc-init
 	$(Q)install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/rrc/README.md
 	$(Q)install -D -m 644 docs/architecture.md $(DESTDIR)$(PREFIX)/share/doc/rrc/architecture.md
 	$(Q)install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/rrc/LICENSE
 	$(Q)install -D -m 644 LICENSES/GPL-2.0.txt $(DESTDIR)$(PREFIX)/share/doc/rrc/GPL-2.0.txt
 
 uninstall:
-	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/rrc-trace $(DESTDIR)$(PREFIX)/bin/rrc-replay
+	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/rrc-trace $(DESTDIR)$(PREFIX)/bin/rrc-replay $(DESTDIR)$(PREFIX)/lib/rrc/rrc-init
 	$(Q)rm -rf $(DESTDIR)$(PREFIX)/share/doc/rrc
 
 .PHONY: format check-format tidy
@@ -214,7 +229,7 @@ tidy: compile_commands.json | $(SKELS)
 
 compile_commands.json: $(ALL_C) Makefile scripts/compile-commands.sh
 	$(call say,GEN,$@)
-	$(Q)scripts/compile-commands.sh '$(CC)' $(call quote,$(filter-out -MMD -MP,$(CFLAGS)) -Iuser -Ireplayer) $(ALL_C) >$@
+	$(Q)scripts/compile-commands.sh '$(CC)' $(call quote,$(filter-out -MMD -MP,$(CFLAGS)) -iquote user -iquote replayer) $(ALL_C) >$@
 
 .PHONY: clean
 clean:

@@ -204,7 +204,7 @@ int rrc_rec_print_json(FILE *out, const struct rrc_rec *rec, uint64_t pos, uint6
 	add_what(line, rec);
 	add_flags(line, rec);
 	text = json_object_to_json_string_ext(line, JSON_C_TO_STRING_PLAIN |
-						    JSON_C_TO_STRING_NOSLASHESCAPE);
+							    JSON_C_TO_STRING_NOSLASHESCAPE);
 	if (text)
 		fprintf(out, "%s\n", text);
 	json_object_put(line);

@@ -10,10 +10,11 @@
 #include "syscalls.h"
 #include "util.h"
 
-#define ALL_FLAGS (RRC_F_BARRIER | RRC_F_FAULT | RRC_F_TRUNC | RRC_F_UNPATCHED | \
-		   RRC_F_NONBLOCK | RRC_F_COMPAT)
-#define MAX_SIZE (RRC_REC_MAX_SIZE + sizeof(struct rrc_rec) + \
-		  RRC_REC_MAX_SEG * sizeof(struct rrc_seg))
+#define ALL_FLAGS                                                                       \
+	(RRC_F_BARRIER | RRC_F_FAULT | RRC_F_TRUNC | RRC_F_UNPATCHED | RRC_F_NONBLOCK | \
+	 RRC_F_COMPAT)
+#define MAX_SIZE \
+	(RRC_REC_MAX_SIZE + sizeof(struct rrc_rec) + RRC_REC_MAX_SEG * sizeof(struct rrc_seg))
 
 static int bad(struct rrc_error *err, const char *what, unsigned long long value)
 {

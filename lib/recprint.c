@@ -10,7 +10,7 @@
 #include "recprint_int.h"
 #include "syscalls.h"
 
-#define SOCKADDR_MAX 128	/* the limit by which the table marks a socket address */
+#define SOCKADDR_MAX 128 /* the limit by which the table marks a socket address */
 
 /* The bytes that the record has for an argument, if any; *row says what they are. */
 static const struct rrc_seg *arg_seg(const struct rrc_rec *rec, unsigned int arg,
@@ -304,7 +304,7 @@ int rrc_rec_print_since(FILE *out, const struct rrc_rec *rec, int json, uint64_t
 
 	if (json)
 		return rrc_rec_print_json(out, rec, pos, start_ns);
-	if ((int64_t)ns < 0) {		/* began before the start: a call that blocked, say */
+	if ((int64_t)ns < 0) { /* began before the start: a call that blocked, say */
 		ns = -ns;
 		sign = "-";
 	}

@@ -10,19 +10,19 @@
 #include "packet.h"
 #include "record.h"
 
-#define RRC_QUOTE_BYTES 32			/* of a string that are shown */
-#define RRC_QUOTE_SIZE (4 * RRC_QUOTE_BYTES + 6)
+#define RRC_QUOTE_BYTES	  32 /* of a string that are shown */
+#define RRC_QUOTE_SIZE	  (4 * RRC_QUOTE_BYTES + 6)
 #define RRC_ENDPOINT_SIZE 64
-#define RRC_REC_FLAGS 6
+#define RRC_REC_FLAGS	  6
 
 extern const char *const rrc_rec_flag_names[RRC_REC_FLAGS];
 
 /* What a captured packet says of itself, for printing. */
 struct rrc_packet_text {
-	const char *proto;	/* "tcp", "udp", "icmp", "ip" (anything else), "damaged" */
+	const char *proto; /* "tcp", "udp", "icmp", "ip" (anything else), "damaged" */
 	char src[RRC_ENDPOINT_SIZE], dst[RRC_ENDPOINT_SIZE];
-	char flags[16];		/* of TCP: "SYN,ACK" in strace's way: "SA" */
-	struct rrc_packet tcp;	/* valid if proto is "tcp" */
+	char flags[16]; /* of TCP: "SYN,ACK" in strace's way: "SA" */
+	struct rrc_packet tcp; /* valid if proto is "tcp" */
 };
 
 void rrc_packet_describe(const struct rrc_rec *rec, struct rrc_rec_packet *head,

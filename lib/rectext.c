@@ -13,17 +13,21 @@
 #include "util.h"
 
 static const char *const kind_names[RRC_REC_KINDS] = {
-	[RRC_REC_NONE] = "none", [RRC_REC_SYSCALL] = "syscall", [RRC_REC_ENTER] = "enter",
-	[RRC_REC_SIGNAL] = "signal", [RRC_REC_BIRTH] = "birth", [RRC_REC_DEATH] = "death",
-	[RRC_REC_EXEC] = "exec", [RRC_REC_PACKET] = "packet", [RRC_REC_CONN] = "conn",
-	[RRC_REC_CONN_STATE] = "conn-state", [RRC_REC_CUT] = "cut", [RRC_REC_LOST] = "lost",
+	[RRC_REC_NONE] = "none",   [RRC_REC_SYSCALL] = "syscall",
+	[RRC_REC_ENTER] = "enter", [RRC_REC_SIGNAL] = "signal",
+	[RRC_REC_BIRTH] = "birth", [RRC_REC_DEATH] = "death",
+	[RRC_REC_EXEC] = "exec",   [RRC_REC_PACKET] = "packet",
+	[RRC_REC_CONN] = "conn",   [RRC_REC_CONN_STATE] = "conn-state",
+	[RRC_REC_CUT] = "cut",	   [RRC_REC_LOST] = "lost",
 };
 
 static const char *const fdkind_names[RRC_FDKINDS] = {
-	[RRC_FD_NONE] = "none", [RRC_FD_REG] = "file", [RRC_FD_DIR] = "dir",
-	[RRC_FD_PROC] = "proc", [RRC_FD_CHR] = "device", [RRC_FD_FIFO] = "pipe",
-	[RRC_FD_TCP] = "tcp", [RRC_FD_TCP_LISTEN] = "tcp-listen", [RRC_FD_UDP] = "udp",
-	[RRC_FD_UNIX] = "unix", [RRC_FD_SOCK_OTHER] = "socket", [RRC_FD_ANON] = "anon",
+	[RRC_FD_NONE] = "none",		[RRC_FD_REG] = "file",
+	[RRC_FD_DIR] = "dir",		[RRC_FD_PROC] = "proc",
+	[RRC_FD_CHR] = "device",	[RRC_FD_FIFO] = "pipe",
+	[RRC_FD_TCP] = "tcp",		[RRC_FD_TCP_LISTEN] = "tcp-listen",
+	[RRC_FD_UDP] = "udp",		[RRC_FD_UNIX] = "unix",
+	[RRC_FD_SOCK_OTHER] = "socket", [RRC_FD_ANON] = "anon",
 };
 
 const char *const rrc_rec_flag_names[RRC_REC_FLAGS] = {
@@ -42,14 +46,14 @@ const char *rrc_fdkind_name(unsigned int fdkind)
 
 const char *rrc_result_error(int64_t ret)
 {
-	switch (-ret) {
-	case 512:
+	switch (ret) {
+	case -512:
 		return "ERESTARTSYS";
-	case 513:
+	case -513:
 		return "ERESTARTNOINTR";
-	case 514:
+	case -514:
 		return "ERESTARTNOHAND";
-	case 516:
+	case -516:
 		return "ERESTART_RESTARTBLOCK";
 	}
 	return ret < 0 && ret >= -4095 ? strerrorname_np((int)-ret) : NULL;
@@ -58,8 +62,9 @@ const char *rrc_result_error(int64_t ret)
 const char *rrc_tcp_state_name(unsigned int state)
 {
 	static const char *const states[] = {
-		"?", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT",
-		"CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING", "NEW_SYN_RECV",
+		"?",	     "ESTABLISHED", "SYN_SENT",	    "SYN_RECV",	  "FIN_WAIT1",
+		"FIN_WAIT2", "TIME_WAIT",   "CLOSE",	    "CLOSE_WAIT", "LAST_ACK",
+		"LISTEN",    "CLOSING",	    "NEW_SYN_RECV",
 	};
 
 	return states[state < RRC_ARRAY_SIZE(states) ? state : 0];
@@ -131,8 +136,8 @@ int rrc_sockaddr_text(char buf[RRC_ENDPOINT_SIZE], const uint8_t *data, size_t l
 		char path[RRC_QUOTE_SIZE];
 
 		/* At most what fits: a name is cut like any string. */
-		rrc_quote(path, data + off, rrc_min(strnlen((const char *)data + off, len - off),
-						    (size_t)12));
+		rrc_quote(path, data + off,
+			  rrc_min(strnlen((const char *)data + off, len - off), (size_t)12));
 		snprintf(buf, RRC_ENDPOINT_SIZE, "unix:%.56s", path);
 	} else {
 		return -1;
@@ -162,14 +167,14 @@ static int other_packet(const uint8_t *ip, size_t len, struct rrc_packet_text *t
 		return -1;
 	proto = v6 ? ip[6] : ip[9];
 	/* Only a first fragment has ports. */
-	ports = proto == IPPROTO_UDP && len >= head + 8 &&
-		(v6 || !((ip[6] & 0x1f) | ip[7]));
+	ports = proto == IPPROTO_UDP && len >= head + 8 && (v6 || !((ip[6] & 0x1f) | ip[7]));
 	if (ports) {
 		sport = (unsigned int)ip[head] << 8 | ip[head + 1];
 		dport = (unsigned int)ip[head + 2] << 8 | ip[head + 3];
 	}
-	text->proto = proto == IPPROTO_UDP ? "udp" :
-		      proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6 ? "icmp" : "ip";
+	text->proto = proto == IPPROTO_UDP				 ? "udp"
+		      : proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6 ? "icmp"
+									 : "ip";
 	rrc_endpoint(text->src, family, ip + (v6 ? 8 : 12), sport, (int)ports);
 	rrc_endpoint(text->dst, family, ip + (v6 ? 24 : 16), dport, (int)ports);
 	return 0;

@@ -14,6 +14,7 @@
 #include "syscall_rows.h"
 #include "util.h"
 
+/* clang-format off */
 #define GET(call, c, n) { c, RRC_NR_##call, RRC_EMULATE, RRC_SEG_OUT, 1, 0, n }
 #define SET(call, c, n) { c, RRC_NR_##call, RRC_EXECUTE, RRC_SEG_IN, 1, 0, n }
 /* Without an argument, or with one that is a number. */
@@ -202,5 +203,6 @@ const struct rrc_cmdrow rrc_command_rows[] = {
 	BARSET(279, 1 /* ALG_SET_KEY */),
 	BARSET(279, 5 /* ALG_SET_AEAD_AUTHSIZE */),
 };
+/* clang-format on */
 
 const size_t rrc_command_count = RRC_ARRAY_SIZE(rrc_command_rows);

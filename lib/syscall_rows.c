@@ -7,6 +7,7 @@
  */
 #include "syscall_rows.h"
 
+/* clang-format off */
 /* Shorthand for this file: flags, … */
 #define FILES RRC_ROW_FILES
 #define FDT RRC_ROW_FDTABLE
@@ -481,3 +482,4 @@ const struct rrc_sysrow rrc_syscall_rows[RRC_NSYS] = {
 	CALL(get_thread_area) = BAR(1, X),
 	CALL(vserver) = BAR(5, X),
 };
+/* clang-format on */

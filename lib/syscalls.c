@@ -12,13 +12,17 @@
 
 /* A call that nobody thought about. */
 static const struct rrc_sysrow unknown_row = {
-	.cls = RRC_BARRIER, .nargs = 6, .fd = RRC_NO_FD, .cmpmask = 0x3f,
+	.cls = RRC_BARRIER,
+	.nargs = 6,
+	.fd = RRC_NO_FD,
+	.cmpmask = 0x3f,
 };
 
 #define RRC_X(nr, name) [nr] = #name,
-static const char *const names[RRC_NSYS] = { RRC_SYSCALL_NAMES(RRC_X) };
+static const char *const names[RRC_NSYS] = {RRC_SYSCALL_NAMES(RRC_X)};
 #undef RRC_X
 
+/* clang-format off */
 static const char *const class_names[] = {
 	[RRC_BARRIER] = "barrier", [RRC_EMULATE] = "emulate",
 	[RRC_EXECUTE] = "execute", [RRC_LOCAL] = "local",
@@ -42,6 +46,7 @@ static const char *const flag_names[] = {
 	"files", "fdtable", "noreturn", "blocks", "output", "maps", "entry-length", "new-fd",
 	"result-from-log", "bytes-from-log", "by-command", "optional-args",
 };
+/* clang-format on */
 
 const struct rrc_sysrow *rrc_sysrow(unsigned int nr)
 {
@@ -148,7 +153,7 @@ static __u8 futex_mask(__u64 op)
 	case FUTEX_WAKE_BITSET:
 		return 0x27;
 	default:
-		return 0x3f;	/* two words, two counts */
+		return 0x3f; /* two words, two counts */
 	}
 }
 
@@ -206,25 +211,25 @@ static const struct {
 	const char *text;
 	int arg, times;
 } len_words[RRC_LENS] = {
-	[RRC_LEN_NONE] = { "nothing", 0, 0 },
-	[RRC_LEN_RET] = { "result", 0, 0 },
-	[RRC_LEN_RETMUL] = { "result", 0, 1 },
-	[RRC_LEN_CONST] = { "bytes", 0, 1 },
-	[RRC_LEN_ARG] = { "", 1, 0 },
-	[RRC_LEN_ARGMUL] = { "", 1, 1 },
-	[RRC_LEN_VALRES] = { "length at ", 1, 0 },
-	[RRC_LEN_STR] = { "string", 0, 0 },
-	[RRC_LEN_IOVEC] = { "iovec[]", 1, 0 },
-	[RRC_LEN_MSGHDR] = { "msghdr: data", 0, 0 },
-	[RRC_LEN_MSGNAME] = { "msghdr: name", 0, 0 },
-	[RRC_LEN_MSGCTL] = { "msghdr: control", 0, 0 },
-	[RRC_LEN_MMSGHDR] = { "mmsghdr[]: data", 0, 0 },
-	[RRC_LEN_FDSET] = { "bits of ", 1, 0 },
-	[RRC_LEN_IOCTL] = { "by command in ", 1, 0 },
-	[RRC_LEN_RETCAP] = { "result, at most ", 1, 0 },
-	[RRC_LEN_PAGES] = { "pages of ", 1, 0 },
-	[RRC_LEN_MMSGNAME] = { "mmsghdr[]: names", 0, 0 },
-	[RRC_LEN_MMSGCTL] = { "mmsghdr[]: control", 0, 0 },
+	[RRC_LEN_NONE] = {"nothing", 0, 0},
+	[RRC_LEN_RET] = {"result", 0, 0},
+	[RRC_LEN_RETMUL] = {"result", 0, 1},
+	[RRC_LEN_CONST] = {"bytes", 0, 1},
+	[RRC_LEN_ARG] = {"", 1, 0},
+	[RRC_LEN_ARGMUL] = {"", 1, 1},
+	[RRC_LEN_VALRES] = {"length at ", 1, 0},
+	[RRC_LEN_STR] = {"string", 0, 0},
+	[RRC_LEN_IOVEC] = {"iovec[]", 1, 0},
+	[RRC_LEN_MSGHDR] = {"msghdr: data", 0, 0},
+	[RRC_LEN_MSGNAME] = {"msghdr: name", 0, 0},
+	[RRC_LEN_MSGCTL] = {"msghdr: control", 0, 0},
+	[RRC_LEN_MMSGHDR] = {"mmsghdr[]: data", 0, 0},
+	[RRC_LEN_FDSET] = {"bits of ", 1, 0},
+	[RRC_LEN_IOCTL] = {"by command in ", 1, 0},
+	[RRC_LEN_RETCAP] = {"result, at most ", 1, 0},
+	[RRC_LEN_PAGES] = {"pages of ", 1, 0},
+	[RRC_LEN_MMSGNAME] = {"mmsghdr[]: names", 0, 0},
+	[RRC_LEN_MMSGCTL] = {"mmsghdr[]: control", 0, 0},
 };
 
 static void print_seg(FILE *out, const struct rrc_segrow *seg)
@@ -280,9 +285,10 @@ static void print_text(FILE *out, unsigned int nr, const struct rrc_sysrow *row)
 
 static void print_json(FILE *out, unsigned int nr, const struct rrc_sysrow *row)
 {
-	fprintf(out, "{\"nr\": %u, \"name\": \"%s\", \"class\": \"%s\", \"special\": \"%s\", "
-		"\"nargs\": %u, \"fd\": %d, \"compared\": %u, \"flags\": [", nr, names[nr],
-		rrc_class_name(row->cls), rrc_special_name(row->special), row->nargs,
+	fprintf(out,
+		"{\"nr\": %u, \"name\": \"%s\", \"class\": \"%s\", \"special\": \"%s\", "
+		"\"nargs\": %u, \"fd\": %d, \"compared\": %u, \"flags\": [",
+		nr, names[nr], rrc_class_name(row->cls), rrc_special_name(row->special), row->nargs,
 		row->fd == RRC_NO_FD ? -1 : row->fd, row->cmpmask);
 	print_flags(out, row, "\"");
 	fputs("], \"segments\": [", out);

@@ -56,6 +56,7 @@ Test(syscalls, every_number_has_a_name_and_a_row)
 
 Test(syscalls, numbers_are_the_systems)
 {
+	/* clang-format off */
 	static const struct { int nr; const char *name; } known[] = {
 		{ SYS_read, "read" }, { SYS_mmap, "mmap" }, { SYS_rt_sigreturn, "rt_sigreturn" },
 		{ SYS_sendfile, "sendfile" }, { SYS_clone, "clone" }, { SYS_execve, "execve" },
@@ -71,6 +72,7 @@ Test(syscalls, numbers_are_the_systems)
 		{ 455, "futex_wait" }, { 457, "statmount" }, { 462, "mseal" },
 		{ 463, "setxattrat" }, { 467, "open_tree_attr" }, { 469, "file_setattr" },
 	};
+	/* clang-format on */
 
 	for (size_t i = 0; i < RRC_ARRAY_SIZE(known); i++)
 		cr_assert_eq(rrc_sysnr(known[i].name), known[i].nr, "%s", known[i].name);
@@ -79,9 +81,9 @@ Test(syscalls, numbers_are_the_systems)
 static void check_seg(const char *name, const struct rrc_sysrow *row, const struct rrc_segrow *seg)
 {
 	static const int uses_arg[RRC_LENS] = {
-		[RRC_LEN_ARG] = 1, [RRC_LEN_ARGMUL] = 1, [RRC_LEN_VALRES] = 1, [RRC_LEN_IOVEC] = 1,
-		[RRC_LEN_MMSGHDR] = 1, [RRC_LEN_FDSET] = 1, [RRC_LEN_IOCTL] = 1,
-		[RRC_LEN_RETCAP] = 1, [RRC_LEN_PAGES] = 1,
+		[RRC_LEN_ARG] = 1,   [RRC_LEN_ARGMUL] = 1,  [RRC_LEN_VALRES] = 1,
+		[RRC_LEN_IOVEC] = 1, [RRC_LEN_MMSGHDR] = 1, [RRC_LEN_FDSET] = 1,
+		[RRC_LEN_IOCTL] = 1, [RRC_LEN_RETCAP] = 1,  [RRC_LEN_PAGES] = 1,
 	};
 
 	cr_assert(seg->len > RRC_LEN_NONE && seg->len < RRC_LENS, "%s", name);
@@ -140,6 +142,7 @@ static int has_seg(unsigned int nr, unsigned int ptr, int dir)
 /* From the manual pages, not from the table: where a call writes, and where bytes leave. */
 Test(syscalls, pointers_are_covered)
 {
+	/* clang-format off */
 	static const struct { const char *name; unsigned int ptr; int dir; } known[] = {
 		{ "read", 1, RRC_SEG_OUT }, { "pread64", 1, RRC_SEG_OUT },
 		{ "readv", 1, RRC_SEG_OUT }, { "preadv", 1, RRC_SEG_OUT },
@@ -199,15 +202,18 @@ Test(syscalls, pointers_are_covered)
 		{ "renameat2", 3, RRC_SEG_IN }, { "unlinkat", 1, RRC_SEG_IN },
 		{ "linkat", 3, RRC_SEG_IN }, { "symlinkat", 2, RRC_SEG_IN },
 	};
+	/* clang-format on */
 
 	for (size_t i = 0; i < RRC_ARRAY_SIZE(known); i++)
 		cr_assert(has_seg((unsigned int)rrc_sysnr(known[i].name), known[i].ptr,
-				  known[i].dir), "%s, argument %u", known[i].name, known[i].ptr);
+				  known[i].dir),
+			  "%s, argument %u", known[i].name, known[i].ptr);
 }
 
 /* What the servers and tools that RRC is meant for were seen to call while they work. */
 Test(syscalls, no_barrier_in_service)
 {
+	/* clang-format off */
 	static const char *const calls[] = {
 		"accept", "accept4", "access", "arch_prctl", "bind", "brk", "chdir", "chmod",
 		"clock_gettime", "clock_nanosleep", "clone", "clone3", "close", "close_range",
@@ -237,21 +243,24 @@ Test(syscalls, no_barrier_in_service)
 		"timerfd_settime", "times", "truncate", "umask", "uname", "unlink", "unlinkat",
 		"utime", "utimensat", "utimes", "vfork", "wait4", "waitid", "write", "writev",
 	};
+	/* clang-format on */
 
 	for (size_t i = 0; i < RRC_ARRAY_SIZE(calls); i++)
-		cr_assert_neq(rrc_sysrow((unsigned int)rrc_sysnr(calls[i]))->cls, RRC_BARRIER,
-			      "%s", calls[i]);
+		cr_assert_neq(rrc_sysrow((unsigned int)rrc_sysnr(calls[i]))->cls, RRC_BARRIER, "%s",
+			      calls[i]);
 }
 
 /* … and what must never be guessed. */
 Test(syscalls, unseen_sharing_is_a_barrier)
 {
+	/* clang-format off */
 	static const char *const calls[] = {
 		"io_uring_setup", "io_uring_enter", "userfaultfd", "perf_event_open", "bpf",
 		"ptrace", "process_vm_readv", "process_vm_writev", "shmat", "mount", "umount2",
 		"init_module", "finit_module", "keyctl", "vmsplice", "splice", "unshare", "setns",
 		"io_submit", "seccomp", "pidfd_getfd", "clock_settime", "reboot",
 	};
+	/* clang-format on */
 
 	for (size_t i = 0; i < RRC_ARRAY_SIZE(calls); i++)
 		cr_assert_eq(rrc_sysrow((unsigned int)rrc_sysnr(calls[i]))->cls, RRC_BARRIER, "%s",
@@ -303,7 +312,9 @@ static void check_written(const char *name, unsigned int ptr, const long args[6]
 	cr_assert_fail("%s has no output at argument %u", name, ptr);
 }
 
+/* clang-format off */
 #define WRITTEN(name, ptr, ...) check_written(name, ptr, (const long[6]){ __VA_ARGS__ })
+/* clang-format on */
 
 Test(syscalls, constant_lengths_are_the_kernels)
 {
@@ -311,8 +322,9 @@ Test(syscalls, constant_lengths_are_the_kernels)
 	timer_t timer;
 
 	cr_assert(fd >= 0 && tfd >= 0);
-	cr_assert_eq(timer_create(CLOCK_MONOTONIC, &(struct sigevent){
-		.sigev_notify = SIGEV_NONE }, &timer), 0);
+	cr_assert_eq(timer_create(CLOCK_MONOTONIC, &(struct sigevent){.sigev_notify = SIGEV_NONE},
+				  &timer),
+		     0);
 	WRITTEN("stat", 1, (long)"/");
 	WRITTEN("lstat", 1, (long)"/");
 	WRITTEN("fstat", 1, fd);
@@ -335,8 +347,8 @@ Test(syscalls, constant_lengths_are_the_kernels)
 	WRITTEN("timer_gettime", 1, (long)timer);
 	WRITTEN("getrlimit", 1, 7);
 	WRITTEN("prlimit64", 3, 0, 7);
-	WRITTEN("getresuid", 1, (long)&(int){ 0 }, 0, (long)&(int){ 0 });
-	WRITTEN("getresgid", 2, (long)&(int){ 0 }, (long)&(int){ 0 });
+	WRITTEN("getresuid", 1, (long)&(int){0}, 0, (long)&(int){0});
+	WRITTEN("getresgid", 2, (long)&(int){0}, (long)&(int){0});
 	WRITTEN("getcpu", 0, 0);
 	WRITTEN("getcpu", 1, 0);
 	WRITTEN("sched_getparam", 1, 0);
@@ -346,16 +358,18 @@ Test(syscalls, constant_lengths_are_the_kernels)
 	WRITTEN("pipe", 0, 0);
 	WRITTEN("pipe2", 0, 0);
 	WRITTEN("socketpair", 3, AF_UNIX, SOCK_STREAM);
-	WRITTEN("get_robust_list", 1, 0, 0, (long)&(long){ 0 });
-	WRITTEN("get_robust_list", 2, 0, (long)&(long){ 0 });
+	WRITTEN("get_robust_list", 1, 0, 0, (long)&(long){0});
+	WRITTEN("get_robust_list", 2, 0, (long)&(long){0});
 }
 
 Test(syscalls, command_lengths_are_the_kernels)
 {
-	static const struct { unsigned int cmd; int which; } cmds[] = {
-		{ FIONREAD, 0 }, { TCGETS, 0 }, { TIOCGWINSZ, 0 }, { 0x802c542a, 0 },
-		{ TIOCGPTN, 0 }, { TIOCOUTQ, 0 }, { TIOCGETD, 1 }, { SIOCATMARK, 2 },
-		{ TIOCGPTLCK, 0 }, { TIOCGEXCL, 0 },
+	static const struct {
+		unsigned int cmd;
+		int which;
+	} cmds[] = {
+		{FIONREAD, 0}, {TCGETS, 0},   {TIOCGWINSZ, 0}, {0x802c542a, 0}, {TIOCGPTN, 0},
+		{TIOCOUTQ, 0}, {TIOCGETD, 1}, {SIOCATMARK, 2}, {TIOCGPTLCK, 0}, {TIOCGEXCL, 0},
 	};
 	int fds[3], dir;
 
@@ -363,19 +377,19 @@ Test(syscalls, command_lengths_are_the_kernels)
 	fds[2] = socket(AF_INET, SOCK_STREAM, 0);
 	cr_assert_geq(fds[2], 0);
 	for (size_t i = 0; i < RRC_ARRAY_SIZE(cmds); i++) {
-		const long args[6] = { fds[cmds[i].which], cmds[i].cmd };
+		const long args[6] = {fds[cmds[i].which], cmds[i].cmd};
 
 		cr_assert_eq((int)written(SYS_ioctl, args, 2), rrc_ioctl_len(cmds[i].cmd, &dir),
 			     "ioctl %#x", cmds[i].cmd);
 		cr_assert_eq(dir, RRC_SEG_OUT);
 	}
-	cr_assert_eq(written(SYS_prctl, (const long[6]){ PR_GET_PDEATHSIG }, 1),
+	cr_assert_eq(written(SYS_prctl, (const long[6]){PR_GET_PDEATHSIG}, 1),
 		     rrc_cmdrow(SYS_prctl, PR_GET_PDEATHSIG)->len);
-	cr_assert_eq(written(SYS_prctl, (const long[6]){ PR_GET_CHILD_SUBREAPER }, 1),
+	cr_assert_eq(written(SYS_prctl, (const long[6]){PR_GET_CHILD_SUBREAPER}, 1),
 		     rrc_cmdrow(SYS_prctl, PR_GET_CHILD_SUBREAPER)->len);
-	cr_assert_eq(written(SYS_prctl, (const long[6]){ PR_GET_NAME }, 1),
+	cr_assert_eq(written(SYS_prctl, (const long[6]){PR_GET_NAME}, 1),
 		     rrc_cmdrow(SYS_prctl, PR_GET_NAME)->len);
-	cr_assert_eq(written(SYS_prctl, (const long[6]){ PR_GET_TID_ADDRESS }, 1),
+	cr_assert_eq(written(SYS_prctl, (const long[6]){PR_GET_TID_ADDRESS}, 1),
 		     rrc_cmdrow(SYS_prctl, PR_GET_TID_ADDRESS)->len);
 }
 
@@ -394,7 +408,7 @@ Test(syscalls, commands)
 	cr_assert_eq(dir, RRC_SEG_IN);
 	cr_assert_eq(rrc_ioctl_class(0xdeadbeef), RRC_BARRIER);
 	cr_assert_lt(rrc_ioctl_len(0xdeadbeef, &dir), 0);
-	cr_assert_eq(rrc_ioctl_class(SIOCGIFCONF), RRC_BARRIER);	/* a pointer inside */
+	cr_assert_eq(rrc_ioctl_class(SIOCGIFCONF), RRC_BARRIER); /* a pointer inside */
 	cr_assert_eq(rrc_ioctl_class(SIOCETHTOOL), RRC_BARRIER);
 	cr_assert_eq(rrc_fcntl_class(F_GETFL), RRC_EMULATE);
 	cr_assert_eq(rrc_fcntl_class(F_DUPFD_CLOEXEC), RRC_EXECUTE);
@@ -407,19 +421,19 @@ Test(syscalls, commands)
 
 Test(syscalls, class_by_arguments)
 {
-	cr_assert_eq(rrc_class_of(SYS_read, (const __u64[6]){ 0 }), RRC_EMULATE);
-	cr_assert_eq(rrc_class_of(SYS_ioctl, (const __u64[6]){ 3, FIONBIO }), RRC_EXECUTE);
-	cr_assert_eq(rrc_class_of(SYS_ioctl, (const __u64[6]){ 3, 0x1234567 }), RRC_BARRIER);
-	cr_assert_eq(rrc_class_of(SYS_prctl, (const __u64[6]){ PR_SET_MM }), RRC_BARRIER);
-	cr_assert_eq(rrc_class_of(SYS_setsockopt, (const __u64[6]){ 3, 6, 1 }), RRC_EXECUTE);
-	cr_assert_eq(rrc_class_of(SYS_setsockopt, (const __u64[6]){ 3, 6, 31 }), RRC_BARRIER);
-	cr_assert_eq(rrc_class_of(SYS_getsockopt, (const __u64[6]){ 3, 6, 31 }), RRC_EMULATE);
-	cr_assert_eq(rrc_class_of(1000, (const __u64[6]){ 0 }), RRC_BARRIER);
+	cr_assert_eq(rrc_class_of(SYS_read, (const __u64[6]){0}), RRC_EMULATE);
+	cr_assert_eq(rrc_class_of(SYS_ioctl, (const __u64[6]){3, FIONBIO}), RRC_EXECUTE);
+	cr_assert_eq(rrc_class_of(SYS_ioctl, (const __u64[6]){3, 0x1234567}), RRC_BARRIER);
+	cr_assert_eq(rrc_class_of(SYS_prctl, (const __u64[6]){PR_SET_MM}), RRC_BARRIER);
+	cr_assert_eq(rrc_class_of(SYS_setsockopt, (const __u64[6]){3, 6, 1}), RRC_EXECUTE);
+	cr_assert_eq(rrc_class_of(SYS_setsockopt, (const __u64[6]){3, 6, 31}), RRC_BARRIER);
+	cr_assert_eq(rrc_class_of(SYS_getsockopt, (const __u64[6]){3, 6, 31}), RRC_EMULATE);
+	cr_assert_eq(rrc_class_of(1000, (const __u64[6]){0}), RRC_BARRIER);
 }
 
 static unsigned int mask(unsigned int nr, __u64 a0, __u64 a1, __u64 a2, __u64 a3)
 {
-	return rrc_cmpmask(nr, (const __u64[6]){ a0, a1, a2, a3 });
+	return rrc_cmpmask(nr, (const __u64[6]){a0, a1, a2, a3});
 }
 
 Test(syscalls, compared_arguments)
@@ -441,7 +455,7 @@ Test(syscalls, compared_arguments)
 	cr_assert_eq(mask(SYS_futex, 0, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 0, 0), 0x07);
 	cr_assert_eq(mask(SYS_futex, 0, FUTEX_WAIT_BITSET | FUTEX_CLOCK_REALTIME, 0, 0), 0x2f);
 	cr_assert_eq(mask(SYS_clone, SIGCHLD, 0, 0, 0), 0x03);
-	cr_assert_eq(mask(SYS_clone, 0x01200000 | SIGCHLD, 0, 0, 0), 0x0b);	/* fork() */
+	cr_assert_eq(mask(SYS_clone, 0x01200000 | SIGCHLD, 0, 0, 0), 0x0b); /* fork() */
 }
 
 static char *print(int format, size_t *len)

@@ -96,3 +96,59 @@ int rrc_host_run(char *const argv[], char *out, size_t len)
 			return -errno;
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
+
+/* Asks CRIU itself; the answer depends on kernel and build, not on versions that we could compare. */
+static int criu_passes(char *path)
+{
+	char *argv[] = { path, "check", NULL };
+
+	return access(path, X_OK) == 0 && rrc_host_run(argv, NULL, 0) == 0;
+}
+
+/* The next "DIR/criu" of a list of directories; 0 at its end. */
+static int next_in_path(const char **dirs, char *path, size_t len)
+{
+	const char *end;
+	int n;
+
+	if (!**dirs)
+		return 0;
+	end = strchrnul(*dirs, ':');
+	n = (int)(end - *dirs);
+	if (n == 0 || snprintf(path, len, "%.*s/criu", n, *dirs) >= (int)len)
+		path[0] = 0;
+	*dirs = *end ? end + 1 : end;
+	return 1;
+}
+
+int rrc_host_criu(char *path, size_t len, struct rrc_error *err)
+{
+	static const char *const near[] = { "/criu/criu", "/../lib/rrc/criu/criu" };
+	const char *env = getenv("RRC_CRIU"), *dirs[] = { getenv("PATH") ?: "", "/usr/sbin:/sbin" };
+	char dir[PATH_MAX];
+	size_t i;
+	int ret;
+
+	if (env && *env) {
+		if (access(env, X_OK) < 0 || strlen(env) >= len)
+			return rrc_fail_exit(err, RRC_EXIT_HOST, -EINVAL, "RRC_CRIU=%s: %s", env, strerror(errno));
+		strcpy(path, env);
+		return 0;
+	}
+	ret = rrc_host_exe_dir(dir, sizeof(dir), err);
+	if (ret)
+		return ret;
+	for (i = 0; i < RRC_ARRAY_SIZE(near); i++)
+		if (snprintf(path, len, "%s%s", dir, near[i]) < (int)len && criu_passes(path))
+			return 0;
+	if (snprintf(path, len, "/usr/local/lib/rrc/criu/criu") < (int)len && criu_passes(path))
+		return 0;
+	for (i = 0; i < RRC_ARRAY_SIZE(dirs); i++)
+		while (next_in_path(&dirs[i], path, len))
+			if (criu_passes(path))
+				return 0;
+	path[0] = 0;
+	return rrc_fail_exit(err, RRC_EXIT_HOST, -ENOENT,
+			     "no CRIU works on this kernel as this user; `make deps` gets one (`criu check` says why "
+			     "one does not work; RRC_CRIU=PATH names another)");
+}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What this host offers, found out by trying rather than by its version, and where programs of ours
- * are (CRIU: criu.h). The table that `rrc-trace --check` prints is made from this in user/check.c.
+ * What this host offers, found out by trying rather than by its version: programs of ours and CRIU,
+ * kernel features. The table that `rrc-trace --check` prints is made from this in user/check.c.
  */
 #ifndef RRC_HOST_H
 #define RRC_HOST_H
@@ -12,6 +12,17 @@
 
 /* Directory of the running program, as a path without links. */
 int rrc_host_exe_dir(char *dir, size_t len, struct rrc_error *err);
+
+/*
+ * Path of a CRIU that passes its own check on this kernel; the first of
+ *	$RRC_CRIU (taken as it is)
+ *	<dir of the program>/criu/criu
+ *	<dir of the program>/../lib/rrc/criu/criu	where `make deps` and `make install` agree on PREFIX
+ *	/usr/local/lib/rrc/criu/criu
+ *	criu from PATH, /usr/sbin, /sbin
+ * Takes up to 0.2 s: ask once. Without one: exit code 3 and a message that says how to get it.
+ */
+int rrc_host_criu(char *path, size_t len, struct rrc_error *err);
 
 /* Path of a helper program of ours: beside the running program or in ../lib/rrc. */
 int rrc_host_helper(const char *name, char *path, size_t len, struct rrc_error *err);

@@ -217,8 +217,9 @@ static uint64_t find_syscall(pid_t tid, uint64_t ip)
 	return 0;
 }
 
-/* Steps once: over the call. Stops that are not the step's own are passed over. */
-static int step_call(pid_t tid)
+/* Steps over the call at address at. Stops that are not the step's own are passed over. A thread that
+ * stood at a call's entry first leaves that call, which is a step of its own. */
+static int step_call(pid_t tid, uint64_t at)
 {
 	int status;
 
@@ -230,8 +231,12 @@ static int step_call(pid_t tid)
 				return -errno;
 		if (!WIFSTOPPED(status))
 			return -ESRCH;
-		if (status >> 8 == SIGTRAP)
-			return 0;
+		if (status >> 8 != SIGTRAP)
+			continue;
+		errno = 0;
+		if (ptrace(PTRACE_PEEKUSER, tid, offsetof(struct user, regs.rip), NULL) !=
+			    (long)at || errno)
+			return -errno;
 	}
 }
 
@@ -239,6 +244,7 @@ int rrc_inject(pid_t tid, long nr, const uint64_t args[6], long *ret, struct rrc
 {
 	uint64_t mask, all = ~0ull;
 	struct user_regs_struct saved, regs;
+	uint64_t at;
 	int r;
 
 	if (ptrace(PTRACE_GETREGS, tid, NULL, &saved) ||
@@ -259,7 +265,8 @@ int rrc_inject(pid_t tid, long nr, const uint64_t args[6], long *ret, struct rrc
 	if (ptrace(PTRACE_SETSIGMASK, tid, KERNEL_SIGSET_BYTES, &all) ||
 	    ptrace(PTRACE_SETREGS, tid, NULL, &regs))
 		return rrc_fail(err, -errno, "thread %d: %s", tid, strerror(errno));
-	r = step_call(tid);
+	at = regs.rip;
+	r = step_call(tid, at);
 	if (!r && ptrace(PTRACE_GETREGS, tid, NULL, &regs))
 		r = -errno;
 	if (!r)

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Signals: those of the log are sent by us when their place is reached and get the recorded siginfo
+ * at the delivery stop; those that the kernel makes during replay are held back and remembered.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "reclog.h"
+#include "tracee.h"
+#include "util.h"
+
+#define KERNEL_SIGSET_BYTES 8
+
+static const struct rrc_rec_signal *signal_of(const struct rrc_rec *rec)
+{
+	const uint8_t *data = NULL;
+
+	return rrc_rec_seg(rec, 0, &data) ? (const struct rrc_rec_signal *)data : NULL;
+}
+
+static bool is_fault(int sig, int code)
+{
+	return code > 0 && (sig == SIGILL || sig == SIGTRAP || sig == SIGBUS || sig == SIGFPE ||
+			    sig == SIGSEGV);
+}
+
+static bool fault_record(const struct rrc_rec *rec, const struct rrc_rec_signal *s)
+{
+	int code;
+
+	memcpy(&code, s->info + offsetof(siginfo_t, si_code), sizeof(code));
+	return s->orig_ax < 0 && is_fault((int)rec->ret, code);
+}
+
+/* Delivered in user code, no fault and yet no barrier: one that the program does not notice. */
+static bool unnoticed(const struct rrc_rec *rec, const struct rrc_rec_signal *s)
+{
+	return s->orig_ax < 0 && rec->ret != SIGKILL && !fault_record(rec, s);
+}
+
+/* Is it the call whose registers t has that this signal came with? */
+static bool belongs(const struct tracee *t, const struct rrc_rec_signal *s)
+{
+	return s->ip == t->regs.rip && s->sp == t->regs.rsp &&
+	       (s->orig_ax == (int64_t)t->regs.orig_rax || s->orig_ax == RRC_NR_restart_syscall);
+}
+
+static bool ours(const struct rrc_engine *e, const siginfo_t *si)
+{
+	return si->si_code == SI_QUEUE && si->si_value.sival_ptr == e;
+}
+
+static int send_ours(struct rrc_engine *e, struct tracee *t, int sig)
+{
+	siginfo_t si;
+
+	memset(&si, 0, sizeof(si));
+	si.si_signo = sig;
+	si.si_code = SI_QUEUE;
+	si.si_value.sival_ptr = e;
+	return (int)syscall(SYS_rt_tgsigqueueinfo, t->proc->pid, t->tid, sig, &si);
+}
+
+/* It was deliverable on the primary, so its being blocked here is the doing of a mask that only held
+ * during the call (ppoll and the like). */
+static void unblock(struct tracee *t, int sig)
+{
+	uint64_t mask, bit = 1ull << (sig - 1);
+
+	if (ptrace(PTRACE_GETSIGMASK, t->tid, KERNEL_SIGSET_BYTES, &mask) || !(mask & bit))
+		return;
+	if (!t->mask_changed)
+		t->mask = mask;
+	t->mask_changed = true;
+	mask &= ~bit;
+	ptrace(PTRACE_SETSIGMASK, t->tid, KERNEL_SIGSET_BYTES, &mask);
+}
+
+int rrc_signal_attach(struct rrc_engine *e, struct tracee *t)
+{
+	const struct rrc_rec *rec = rrc_next_rec(e, t);
+	const struct rrc_rec_signal *s;
+
+	if (!rec || rec->kind != RRC_REC_SIGNAL || rec->ret == SIGKILL || t->expect != RRC_NO_REC)
+		return 0;
+	s = signal_of(rec);
+	if (!s || s->orig_ax < 0 || !belongs(t, s))
+		return 0;
+	t->expect = t->next_rec;
+	unblock(t, (int)rec->ret);
+	return send_ours(e, t, (int)rec->ret) ? 0 : 1;
+}
+
+/* rt_sigsuspend is made for real: its mask holds until the handler returns. */
+static int sigsuspend_how(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *rec,
+			  struct user_regs_struct *real, struct rrc_error *err)
+{
+	uint32_t i = e->next[t->next_rec];
+
+	(void)real;
+	(void)err;
+	if (rec->ret >= 0 || i >= e->end || rrc_log_rec(e, i)->kind != RRC_REC_SIGNAL)
+		return RRC_HOW_EMULATE;
+	t->expect = i;
+	send_ours(e, t, (int)rrc_log_rec(e, i)->ret);
+	return RRC_HOW_EXECUTE;
+}
+
+const struct rrc_call_ops rrc_ops_sigsuspend = { .how = sigsuspend_how };
+
+/* Registers as the kernel looks at them when it decides about a restart. */
+static int set_interrupted(struct tracee *t, const struct rrc_rec_signal *s)
+{
+	if (ptrace(PTRACE_POKEUSER, t->tid, offsetof(struct user, regs.rax), s->ax) ||
+	    ptrace(PTRACE_POKEUSER, t->tid, offsetof(struct user, regs.orig_rax), s->orig_ax))
+		return -errno;
+	return 0;
+}
+
+/* A stop signal that nobody catches would only stop us; what it does to others is in the log. */
+static bool only_stops(const struct tracee *t, int sig)
+{
+	rrc_autofclose FILE *f = NULL;
+	unsigned long long caught;
+	char path[64], line[256];
+
+	if (sig == SIGSTOP)
+		return true;
+	if (sig != SIGTSTP && sig != SIGTTIN && sig != SIGTTOU)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/status", t->tid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "SigCgt: %llx", &caught) == 1)
+			return !(caught & 1ull << (sig - 1));
+	return true;
+}
+
+static void settle(struct tracee *t, int sig, bool by_us)
+{
+	struct pending_signal *p = rrc_pending(t->proc, sig);
+
+	if (!p)
+		return;
+	p->sent = false;
+	if (by_us && sig == SIGCHLD)
+		p->made--;
+	else if (by_us)
+		p->made = 0;
+}
+
+/* The signal that the log has here. */
+static int deliver(struct rrc_engine *e, struct tracee *t, int sig, const siginfo_t *si,
+		   struct rrc_error *err)
+{
+	const struct rrc_rec *rec;
+	const struct rrc_rec_signal *s;
+	struct user_regs_struct now;
+	siginfo_t info = *si;
+	bool fault = t->expect == RRC_NO_REC;
+
+	/* a call made for real that this signal ends (rt_sigsuspend) */
+	if (!fault && t->next_rec != t->expect) {
+		e->rep.calls++;
+		e->rep.executed++;
+		rrc_pass_rec(e, t);
+	}
+	rec = rrc_next_rec(e, t);
+	s = rec ? signal_of(rec) : NULL;
+	if (!s)
+		return rrc_fail(err, -EBADMSG, "thread %u: a signal without its record", t->ns_tid);
+	if (ptrace(PTRACE_GETREGS, t->tid, NULL, &now))
+		return errno == ESRCH ? 0 : -errno;
+	if (now.rip != s->ip || now.rsp != s->sp)
+		return rrc_diverge(e, t->next_rec, t, err,
+				   "signal %d comes at ip %#llx, sp %#llx instead of %#llx, %#llx",
+				   sig, now.rip, now.rsp, (unsigned long long)s->ip,
+				   (unsigned long long)s->sp);
+	if (!fault) {
+		memcpy(&info, s->info, sizeof(s->info));
+		if (set_interrupted(t, s) || ptrace(PTRACE_SETSIGINFO, t->tid, NULL, &info))
+			return errno == ESRCH ? 0 : -errno;
+		settle(t, sig, ours(e, si));
+	}
+	if (t->mask_changed)
+		ptrace(PTRACE_SETSIGMASK, t->tid, KERNEL_SIGSET_BYTES, &t->mask);
+	t->mask_changed = false;
+	rrc_trace_step(e, t, "signal");
+	e->rep.signals++;
+	rrc_pass_rec(e, t);
+	t->expect = RRC_NO_REC;
+	t->restart = NULL;
+	/* one more that came at the same time: the kernel stacks them as it did */
+	rec = rrc_next_rec(e, t);
+	if (rec && rec->kind == RRC_REC_SIGNAL && rec->ret != SIGKILL && signal_of(rec) &&
+	    signal_of(rec)->orig_ax >= 0) {
+		t->expect = t->next_rec;
+		send_ours(e, t, (int)rec->ret);
+	}
+	return rrc_resume(e, t, only_stops(t, sig) ? 0 : sig);
+}
+
+/* Made by the kernel in replay; the program must not see it here. */
+static int hold_back(struct rrc_engine *e, struct tracee *t, int sig, const siginfo_t *si)
+{
+	struct pending_signal *p = rrc_pending(t->proc, sig);
+	/* of our own stopping and continuing, and of ptrace */
+	bool noise = sig == SIGCONT || (sig == SIGCHLD && (si->si_code == CLD_STOPPED ||
+							   si->si_code == CLD_CONTINUED ||
+							   si->si_code == CLD_TRAPPED));
+
+	if (p && !ours(e, si) && !noise) {
+		p->made++;
+		p->tid = 0;
+		p->info = *si;
+	}
+	t->stopped = false;
+	if (ptrace((enum __ptrace_request)t->request, t->tid, NULL, NULL) && errno != ESRCH)
+		return -errno;
+	return 0;
+}
+
+int rrc_signal_stop(struct rrc_engine *e, struct tracee *t, int sig, struct rrc_error *err)
+{
+	const struct rrc_rec *rec = rrc_next_rec(e, t);
+	siginfo_t si;
+
+	if (ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &si))
+		return errno == ESRCH ? 0 : -errno;
+	if (t->expect != RRC_NO_REC && rrc_log_rec(e, t->expect)->ret == sig)
+		return deliver(e, t, sig, &si, err);
+	if (!is_fault(sig, si.si_code))
+		return hold_back(e, t, sig, &si);
+	if (rec && rec->kind == RRC_REC_SIGNAL && rec->ret == sig)
+		return deliver(e, t, sig, &si, err);
+	ptrace(PTRACE_GETREGS, t->tid, NULL, &t->regs);
+	return rrc_diverge(e, t->next_rec, t, err,
+			   "the program fails with signal %d at ip %#llx, address %p", sig,
+			   t->regs.rip, si.si_addr);
+}
+
+static bool any_running(const struct rrc_engine *e, const struct tproc *p)
+{
+	for (const struct tracee *t = e->threads; t; t = t->next)
+		if (t->proc == p && t->state == TR_RUN)
+			return true;
+	return false;
+}
+
+/* The end of a process by SIGKILL, or of a thread because another one executes a new program: the
+ * log does not tell them apart. */
+static int kill_turn(struct rrc_engine *e, struct tracee *t)
+{
+	if (!t->proc->exiting) {
+		if (any_running(e, t->proc))
+			return 0;
+		if (!rrc_exec_start(e, t->proc)) {
+			t->proc->exiting = true;
+			kill(t->proc->pid, SIGKILL);
+		}
+	}
+	t->killed = true;
+	e->rep.signals++;
+	rrc_pass_rec(e, t);
+	return 1;
+}
+
+int rrc_signal_turn(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *rec,
+		    struct rrc_error *err)
+{
+	const struct rrc_rec_signal *s = signal_of(rec);
+
+	if (!s)
+		return rrc_fail(err, -EBADMSG, "a signal record without its structure");
+	if (rec->ret == SIGKILL)
+		return kill_turn(e, t);
+	if (unnoticed(rec, s)) {
+		rrc_pass_rec(e, t);
+		return 1;
+	}
+	if (t->expect == t->next_rec)
+		return 0;
+	if (t->state == TR_LOCAL && belongs(t, s)) {
+		/* it waits in a futex, which is not in the log, and this is what ended that */
+		t->expect = t->next_rec;
+		unblock(t, (int)rec->ret);
+		send_ours(e, t, (int)rec->ret);
+		return 0;
+	}
+	if (t->state == TR_CALL || t->state == TR_DONE)
+		return rrc_diverge(e, t->next_rec, t, err,
+				   "the program is at another place (call %lld, ip %#llx)",
+				   (long long)t->regs.orig_rax, t->regs.rip);
+	return 0;
+}

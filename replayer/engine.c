@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: MIT
+/* The engine's life: takes the tree, runs the log, gives the tree back to itself or ends it. */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "nspid.h"
+#include "pipes.h"
+#include "ptrace.h"
+#include "tracee.h"
+#include "util.h"
+#include "vdso.h"
+#include "watchdog.h"
+
+#define STALL_MS 10000
+#define OVERLAP_NS 2000000	/* a call in flight for so long may wait for one that overlapped it */
+#define LOOK_NS 500000		/* at the end of the log: whether all are parked */
+#define PARK_NS 200000000ull	/* after that, those that compute are stopped where they are */
+
+/* ---- taking the tree ---- */
+
+static int take_process(struct rrc_engine *e, pid_t pid, struct rrc_error *err)
+{
+	rrc_autofree pid_t *tids = NULL;
+	struct tproc *p;
+	int n, r = 0;
+
+	n = rrc_seize_process(pid, rrc_trace_options(e), &tids, err);
+	if (n < 0)
+		return n;
+	p = rrc_tproc_add(e, pid, (uint32_t)rrc_ns_tid(pid), err);
+	for (int i = 0; p && i < n; i++) {
+		int ns_tid = rrc_ns_tid(tids[i]);
+		struct tracee *t = ns_tid > 0 ? rrc_tracee_add(e, tids[i], (uint32_t)ns_tid, p, err)
+					      : NULL;
+
+		if (!t)
+			return err->code ? err->code : rrc_fail(err, -ESRCH, "thread %d is gone",
+								tids[i]);
+		t->stopped = true;
+		t->state = TR_PAUSED;
+		r = rrc_tracee_pin(e, t);
+		if (r)
+			return rrc_fail(err, r, "thread %d: CPU %d: %s", tids[i], e->opts.cpu,
+					strerror(-r));
+	}
+	if (!p)
+		return err->code;
+	r = rrc_vdso_patch(pid, err);
+	return r < 0 ? r : 0;
+}
+
+static int take_tree(struct rrc_engine *e, struct rrc_error *err)
+{
+	rrc_autofree pid_t *pids = NULL;
+	int n, r = 0;
+
+	if (rrc_ns_tid(e->init) != 1)
+		return rrc_fail(err, -EINVAL, "process %d is not the first of a pid namespace",
+				e->init);
+	e->pidns = rrc_pidns_ino(e->init);
+	n = rrc_pidns_processes(e->pidns, &pids);
+	if (n <= 0)
+		return rrc_fail(err, n ? n : -ESRCH, "no processes to replay");
+	for (int i = 0; i < n && !r; i++)
+		r = take_process(e, pids[i], err);
+	return r;
+}
+
+static int take_held(struct rrc_engine *e, struct rrc_error *err)
+{
+	for (size_t i = 0; i < e->opts.nheld; i++) {
+		const struct rrc_engine_held *h = &e->opts.held[i];
+		struct tproc *p = rrc_tproc_ns(e, h->pid);
+		int r = p ? rrc_conn_note(e, p, h->fd, h->cookie) : -ESRCH;
+
+		if (r)
+			return rrc_fail(err, r, "connection %llu, descriptor %d of process %u: %s",
+					(unsigned long long)h->cookie, h->fd, h->pid, strerror(-r));
+	}
+	return 0;
+}
+
+static int pin_self(struct rrc_engine *e, struct rrc_error *err)
+{
+	cpu_set_t one;
+
+	if (sched_getaffinity(0, sizeof(e->affinity), &e->affinity))
+		return rrc_fail(err, -errno, "own CPUs: %s", strerror(errno));
+	if (e->opts.cpu < 0)
+		e->opts.cpu = sched_getcpu();
+	CPU_ZERO(&one);
+	CPU_SET(e->opts.cpu, &one);
+	if (sched_setaffinity(0, sizeof(one), &one))
+		return rrc_fail(err, -errno, "CPU %d: %s", e->opts.cpu, strerror(errno));
+	e->pinned = true;
+	return 0;
+}
+
+struct rrc_engine *rrc_engine_new(pid_t init, const void *log, size_t len,
+				  const struct rrc_engine_opts *opts, struct rrc_error *err)
+{
+	struct rrc_engine *e = calloc(1, sizeof(*e));
+	int r;
+
+	if (!e) {
+		rrc_fail(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	e->opts = *opts;
+	if (!e->opts.stall_ms)
+		e->opts.stall_ms = STALL_MS;
+	e->init = init;
+	e->log = log;
+	e->len = len;
+	r = pin_self(e, err);
+	r = r ? r : take_tree(e, err);
+	r = r ? r : rrc_log_index(e, err);
+	r = r ? r : take_held(e, err);
+	if (!r) {
+		e->nspid = rrc_nspid_new(init, err);
+		e->watchdog = e->nspid ? rrc_watchdog_new(e->opts.stall_ms, err) : NULL;
+	}
+	if (r || !e->watchdog) {
+		rrc_engine_kill(e);
+		return NULL;
+	}
+	return e;
+}
+
+/* ---- running ---- */
+
+/* The call that the thread stood in at the checkpoint, if it is to go on with it. */
+static const struct rrc_rec *lost_call(const struct rrc_engine *e, const struct tracee *t)
+{
+	for (size_t i = 0; i < e->opts.nrestarts; i++)
+		if (e->opts.restarts[i]->tid == t->ns_tid)
+			return e->opts.restarts[i];
+	return NULL;
+}
+
+/* A thread that stands behind its call with -EINTR by CRIU's doing goes on with that call if the log
+ * does. */
+static int start_thread(struct rrc_engine *e, struct tracee *t)
+{
+	const struct rrc_rec *rec = rrc_next_rec(e, t), *lost = lost_call(e, t);
+	bool rest = rec && rec->kind == RRC_REC_SYSCALL && rec->nr == RRC_NR_restart_syscall;
+
+	if (ptrace(PTRACE_GETREGS, t->tid, NULL, &t->regs))
+		return errno == ESRCH ? 0 : -errno;
+	if (!rest && !(lost && !rec))
+		return rrc_resume(e, t, 0);
+	t->state = TR_CALL;
+	t->lost_call = true;
+	t->restart = lost;
+	if (lost)
+		t->regs.orig_rax = lost->nr;
+	return 0;
+}
+
+static int start_all(struct rrc_engine *e, struct rrc_error *err)
+{
+	for (struct tproc *p = e->procs; p; p = p->next) {
+		siginfo_t si = { .si_signo = SIGCONT, .si_code = SI_QUEUE };
+
+		/* out of the group stop, or its new threads would stop as well */
+		si.si_value.sival_ptr = e;
+		syscall(SYS_rt_sigqueueinfo, p->pid, SIGCONT, &si);
+	}
+	for (struct tracee *t = e->threads; t; t = t->next) {
+		int r = start_thread(e, t);
+
+		if (r)
+			return rrc_fail(err, r, "thread %u: %s", t->ns_tid, strerror(-r));
+	}
+	return 0;
+}
+
+/* The thread whose turn it is makes a call for real and may wait for another's. */
+static struct tracee *in_flight(const struct rrc_engine *e)
+{
+	const struct rrc_rec *rec;
+	struct tracee *t;
+
+	if (e->head >= e->end)
+		return NULL;
+	rec = rrc_log_rec(e, e->head);
+	if (rec->kind != RRC_REC_SYSCALL || !(rrc_sysrow(rec->nr)->flags & RRC_ROW_BLOCKS))
+		return NULL;
+	t = rrc_tracee_ns((struct rrc_engine *)e, rec->tid);
+	return t && t->state == TR_BUSY ? t : NULL;
+}
+
+/* Starts the calls that overlapped the one in flight. */
+static int start_overlapping(struct rrc_engine *e, struct rrc_error *err)
+{
+	const struct rrc_rec *head = rrc_log_rec(e, e->head);
+
+	for (struct tracee *t = e->threads; t; t = t->next) {
+		const struct rrc_rec *rec = rrc_next_rec(e, t);
+		int r;
+
+		if (t->state != TR_CALL || !rec || rec->kind != RRC_REC_SYSCALL ||
+		    !rec->entry_ns || rec->entry_ns >= head->exit_ns)
+			continue;
+		r = rrc_call_early(e, t, rec, err);
+		if (r)
+			return r < 0 ? r : 0;
+	}
+	return 0;
+}
+
+/* Those that compute on and on after the end of the log are stopped where they are. */
+static void stop_runners(struct rrc_engine *e)
+{
+	e->ending = true;
+	for (struct tracee *t = e->threads; t; t = t->next)
+		if (t->state == TR_RUN)
+			ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL);
+}
+
+/* The next event, at most timeout later (0: any time). 1: there is none. */
+static int next_event(pid_t *tid, int *status, uint64_t timeout_ns)
+{
+	struct timespec limit = { .tv_nsec = (long)timeout_ns };
+	sigset_t chld;
+
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	for (;;) {
+		*tid = waitpid(-1, status, __WALL | (timeout_ns ? WNOHANG : 0));
+		if (*tid > 0)
+			return 0;
+		if (*tid < 0 && errno != EINTR)
+			return -errno;
+		/* SIGCHLD is blocked, so one that came before is still there to be taken */
+		if (!*tid && sigtimedwait(&chld, NULL, &limit) < 0 && errno == EAGAIN)
+			return 1;
+	}
+}
+
+static int stalled(struct rrc_engine *e, struct rrc_error *err)
+{
+	static const char *const states[] = {
+		[TR_RUN] = "computes", [TR_CALL] = "stands before a call",
+		[TR_BUSY] = "makes a call", [TR_DONE] = "has made a call",
+		[TR_LOCAL] = "waits in a futex", [TR_NEW] = "is born", [TR_PAUSED] = "is stopped",
+		[TR_EXITING] = "ends", [TR_DEAD] = "has ended",
+	};
+	const struct rrc_rec *rec = e->head < e->end ? rrc_log_rec(e, e->head) : NULL;
+	const struct tracee *t = rec ? rrc_tracee_ns(e, rec->tid) : NULL;
+
+	return rrc_diverge(e, e->head, t, err, "nothing moved for %u ms, the thread %s%s%s",
+			   e->opts.stall_ms, t ? states[t->state] : "is not there",
+			   t && t->state == TR_CALL ? ": " : "",
+			   t && t->state == TR_CALL && rrc_sysname((unsigned int)t->regs.orig_rax) ?
+				   rrc_sysname((unsigned int)t->regs.orig_rax) : "");
+}
+
+static int run_log(struct rrc_engine *e, struct rrc_error *err)
+{
+	uint64_t end_ns = 0;
+	int r = rrc_advance(e, err);
+
+	while (!r && !rrc_all_parked(e)) {
+		bool at_end = e->head >= e->end, flying = in_flight(e) != NULL;
+		int status;
+		pid_t tid;
+
+		if (at_end && !end_ns)
+			end_ns = rrc_now_ns(CLOCK_MONOTONIC);
+		if (at_end && !e->ending && rrc_now_ns(CLOCK_MONOTONIC) - end_ns > PARK_NS)
+			stop_runners(e);
+		r = next_event(&tid, &status, at_end ? LOOK_NS : flying ? OVERLAP_NS : 0);
+		if (r == -ECHILD)
+			return e->head < e->end ? stalled(e, err) : 0;
+		if (r < 0)
+			return rrc_fail(err, r, "waiting: %s", strerror(-r));
+		if (r) {
+			r = flying ? start_overlapping(e, err) : 0;
+			continue;
+		}
+		rrc_watchdog_pat(e->watchdog);
+		r = rrc_on_status(e, tid, status, err);
+		if (r == -ETIMEDOUT)
+			return stalled(e, err);
+		if (!r)
+			r = rrc_advance(e, err);
+	}
+	return r;
+}
+
+int rrc_engine_run(struct rrc_engine *e, struct rrc_error *err)
+{
+	uint64_t start = rrc_now_ns(CLOCK_MONOTONIC);
+	struct rrc_error own = { 0 };
+	sigset_t chld;
+	int r;
+
+	err = err ? err : &own;
+	err->code = 0;
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	pthread_sigmask(SIG_BLOCK, &chld, &e->sigmask);
+	r = start_all(e, err);
+	r = r ? r : run_log(e, err);
+	pthread_sigmask(SIG_SETMASK, &e->sigmask, NULL);
+	e->rep.ns = rrc_now_ns(CLOCK_MONOTONIC) - start;
+	return r;
+}
+
+const struct rrc_engine_report *rrc_engine_report(const struct rrc_engine *e)
+{
+	return &e->rep;
+}
+
+/* ---- the end ---- */
+
+static void free_all(struct rrc_engine *e)
+{
+	rrc_nspid_free(e->nspid);
+	rrc_watchdog_free(e->watchdog);
+	rrc_pipes_free(e);
+	rrc_conns_drop(e);
+	for (size_t i = 0; i < e->nsynced; i++)
+		close(e->synced[i]);
+	free(e->synced);
+	rrc_tracees_free(e);
+	free(e->early);
+	free(e->off);
+	free(e->next);
+	free(e->done);
+	free(e->births);
+	if (e->pinned)
+		sched_setaffinity(0, sizeof(e->affinity), &e->affinity);
+	free(e);
+}
+
+static bool any_alive(const struct rrc_engine *e)
+{
+	for (const struct tracee *t = e->threads; t; t = t->next)
+		if (t->state != TR_DEAD)
+			return true;
+	return false;
+}
+
+void rrc_engine_kill(struct rrc_engine *e)
+{
+	int status;
+	pid_t tid;
+
+	if (!e)
+		return;
+	/* before the namespace's init: that waits for all others in it */
+	rrc_nspid_free(e->nspid);
+	e->nspid = NULL;
+	if (!e->live)
+		for (struct tproc *p = e->procs; p; p = p->next)
+			if (p->threads && p->pidfd >= 0)
+				syscall(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
+	while (!e->live && any_alive(e) && (tid = waitpid(-1, &status, __WALL)) != 0) {
+		struct tracee *t = tid > 0 ? rrc_tracee_of(e, tid) : NULL;
+
+		if (tid < 0 && errno != EINTR)
+			break;
+		if (tid > 0 && WIFSTOPPED(status))
+			ptrace(PTRACE_CONT, tid, NULL, NULL);
+		else if (t)
+			rrc_tracee_dead(e, t);
+	}
+	free_all(e);
+}
+
+void rrc_engine_free(struct rrc_engine *e)
+{
+	if (e)
+		free_all(e);
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The order of the log (rule 2): a record is passed when its turn has come and its thread has come to
+ * it. Threads run in parallel between their records.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/ptrace.h>
+
+#include "tracee.h"
+#include "util.h"
+
+static bool gone(const struct tracee *t)
+{
+	return t->state == TR_EXITING || t->state == TR_DEAD;
+}
+
+/* A thread died in replay before the log says so. Others of its group, or the kernel, may have been
+ * quicker to end it than on the primary: what it would still have done came to nothing there. */
+static int gone_early(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *rec,
+		      struct rrc_error *err)
+{
+	if (t->proc->exiting || t->killed || rec->kind == RRC_REC_DEATH) {
+		rrc_pass_rec(e, t);
+		return 1;
+	}
+	return rrc_diverge(e, t->next_rec, t, err, "the thread has ended");
+}
+
+/* exit and exit_group: the thread goes for real and does not come back. */
+static int enter_turn(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *rec,
+		      struct rrc_error *err)
+{
+	int r;
+
+	if (t->state != TR_CALL)
+		return 0;
+	r = rrc_call_match(e, t, rec, err);
+	if (r)
+		return r;
+	if (rec->nr == RRC_NR_exit_group)
+		t->proc->exiting = true;
+	e->rep.calls++;
+	e->rep.executed++;
+	rrc_pass_rec(e, t);
+	t->killed = true;
+	t->state = TR_BUSY;
+	r = rrc_run_real(t, &t->regs);
+	return r ? rrc_fail(err, r, "thread %u: %s", t->ns_tid, strerror(-r)) : 1;
+}
+
+static int death_turn(struct rrc_engine *e, struct tracee *t)
+{
+	if (!gone(t))
+		return 0;
+	e->rep.deaths++;
+	rrc_pass_rec(e, t);
+	return 1;
+}
+
+static int thread_turn(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *rec,
+		       struct rrc_error *err)
+{
+	if (gone(t))
+		return rec->kind == RRC_REC_DEATH ? death_turn(e, t) : gone_early(e, t, rec, err);
+	switch (rec->kind) {
+	case RRC_REC_SYSCALL:
+		return rrc_call_step(e, t, rec, err);
+	case RRC_REC_ENTER:
+		return enter_turn(e, t, rec, err);
+	case RRC_REC_SIGNAL:
+		return rrc_signal_turn(e, t, rec, err);
+	case RRC_REC_BIRTH:
+		return rrc_birth_turn(e, t, rec, err);
+	case RRC_REC_EXEC:
+		return rrc_exec_turn(e, t, rec, err);
+	default:
+		return death_turn(e, t);
+	}
+}
+
+static bool of_thread(const struct rrc_rec *rec)
+{
+	return rec->tid && rec->kind >= RRC_REC_SYSCALL && rec->kind <= RRC_REC_EXEC;
+}
+
+/* 1: passed, 0: its thread has to come first. */
+static int one_turn(struct rrc_engine *e, struct rrc_error *err)
+{
+	const struct rrc_rec *rec = rrc_log_rec(e, e->head);
+	struct tracee *t;
+
+	if (e->done[e->head] || !of_thread(rec))
+		return 1;
+	t = rrc_tracee_ns(e, rec->tid);
+	if (!t) {
+		e->rep.skipped++;
+		return 1;
+	}
+	if (t->next_rec != e->head) {
+		/* behind the death of a thread whose id another one got from outside */
+		e->rep.skipped++;
+		return 1;
+	}
+	return thread_turn(e, t, rec, err);
+}
+
+int rrc_advance(struct rrc_engine *e, struct rrc_error *err)
+{
+	while (e->head < e->end) {
+		int r = one_turn(e, err);
+
+		if (r <= 0)
+			return r;
+		if (e->opts.seen)
+			e->opts.seen(e->opts.ctx, rrc_log_rec(e, e->head));
+		e->head++;
+		e->rep.passed++;
+	}
+	return 0;
+}
+
+/* Is a thread that the kernel runs for us asleep there? What would wake it is parked too. */
+static bool asleep(pid_t tid)
+{
+	rrc_autofclose FILE *f = NULL;
+	char path[64], line[256], *p;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", tid);
+	f = fopen(path, "re");
+	if (!f || !fgets(line, sizeof(line), f))
+		return false;
+	p = strrchr(line, ')');
+	return p && p[1] == ' ' && p[2] == 'S';
+}
+
+bool rrc_all_parked(struct rrc_engine *e)
+{
+	if (e->head < e->end)
+		return false;
+	for (struct tracee *t = e->threads; t; t = t->next) {
+		switch (t->state) {
+		case TR_CALL:
+		case TR_DONE:
+		case TR_DEAD:
+		case TR_PAUSED:
+			break;
+		case TR_EXITING:
+			/* a first thread stays until the others of its group are gone */
+			break;
+		case TR_LOCAL:
+		case TR_BUSY:
+			if (!asleep(t->tid))
+				return false;
+			break;
+		default:
+			return false;
+		}
+	}
+	return true;
+}

@@ -37,7 +37,7 @@ static void add_flags(struct json_object *to, const struct rrc_rec *rec)
 static void add_segments(struct json_object *to, const struct rrc_rec *rec)
 {
 	const struct rrc_seg *segs = rrc_rec_segs(rec);
-	const struct rrc_sysrow *row = rrc_sysrow(rec->nr);
+	const struct rrc_sysrow *row = rrc_rec_row(rec);
 	const uint8_t *data = rrc_rec_payload(rec);
 	struct json_object *list = json_object_new_array();
 	char text[RRC_QUOTE_SIZE];
@@ -60,13 +60,13 @@ static void add_segments(struct json_object *to, const struct rrc_rec *rec)
 
 static void add_call(struct json_object *to, const struct rrc_rec *rec)
 {
-	const char *name = rrc_sysname(rec->nr), *error = rrc_result_error(rec->ret);
+	const char *name = rrc_rec_call_name(rec), *error = rrc_result_error(rec->ret);
 	struct json_object *args = json_object_new_array();
 
 	if (name)
 		add_str(to, "call", name);
 	add_u64(to, "nr", rec->nr);
-	for (unsigned int i = 0; i < rrc_sysrow(rec->nr)->nargs; i++)
+	for (unsigned int i = 0; i < rrc_rec_row(rec)->nargs; i++)
 		json_object_array_add(args, json_object_new_uint64(rec->args[i]));
 	json_object_object_add(to, "args", args);
 	if (rec->kind == RRC_REC_SYSCALL)

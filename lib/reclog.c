@@ -55,7 +55,8 @@ static int check_header(const struct rrc_rec *rec, size_t len, struct rrc_error 
 		return bad(err, "unknown kind of descriptor", rec->fdkind);
 	if (rec->flags & ~ALL_FLAGS)
 		return bad(err, "unknown flags", rec->flags);
-	if (rec->nr >= RRC_NSYS)
+	/* A program may ask for any number: what the table does not have is a barrier. */
+	if (rec->nr >= RRC_NSYS && !(rec->flags & RRC_F_BARRIER))
 		return bad(err, "impossible call number", rec->nr);
 	if (rec->reserved)
 		return bad(err, "reserved byte is set", rec->reserved);

@@ -16,7 +16,7 @@
 static const struct rrc_seg *arg_seg(const struct rrc_rec *rec, unsigned int arg,
 				     const struct rrc_segrow **row, const uint8_t **data)
 {
-	const struct rrc_sysrow *call = rrc_sysrow(rec->nr);
+	const struct rrc_sysrow *call = rrc_rec_row(rec);
 	const struct rrc_seg *found = NULL, *seg;
 	const uint8_t *bytes;
 
@@ -75,12 +75,12 @@ static int is_ints(const struct rrc_rec *rec, const struct rrc_segrow *row)
 {
 	if (row->len != RRC_LEN_CONST || row->dir != RRC_SEG_OUT)
 		return 0;
-	return row->k == 4 || (row->k == 8 && (rrc_sysrow(rec->nr)->flags & RRC_ROW_FDTABLE));
+	return row->k == 4 || (row->k == 8 && (rrc_rec_row(rec)->flags & RRC_ROW_FDTABLE));
 }
 
 static int is_dirfd(const struct rrc_rec *rec, unsigned int arg)
 {
-	const struct rrc_sysrow *call = rrc_sysrow(rec->nr);
+	const struct rrc_sysrow *call = rrc_rec_row(rec);
 
 	if ((int32_t)rec->args[arg] != -100 /* AT_FDCWD */)
 		return 0;
@@ -125,7 +125,7 @@ static void print_result(FILE *out, const struct rrc_rec *rec)
 		return;
 	}
 	fputs(" = ", out);
-	if (rec->ret > 65535 && (rrc_sysrow(rec->nr)->flags & RRC_ROW_MAPS))
+	if (rec->ret > 65535 && (rrc_rec_row(rec)->flags & RRC_ROW_MAPS))
 		fprintf(out, "%#llx", (unsigned long long)rec->ret);
 	else
 		fprintf(out, "%lld", (long long)rec->ret);
@@ -137,7 +137,7 @@ static void print_result(FILE *out, const struct rrc_rec *rec)
 static void print_sizes(FILE *out, const struct rrc_rec *rec)
 {
 	const struct rrc_seg *segs = rrc_rec_segs(rec);
-	const struct rrc_sysrow *row = rrc_sysrow(rec->nr);
+	const struct rrc_sysrow *row = rrc_rec_row(rec);
 
 	if (!rec->nseg)
 		return;
@@ -157,13 +157,14 @@ static void print_sizes(FILE *out, const struct rrc_rec *rec)
 
 static void print_call(FILE *out, const struct rrc_rec *rec)
 {
-	const struct rrc_sysrow *row = rrc_sysrow(rec->nr);
-	const char *name = rrc_sysname(rec->nr);
+	const struct rrc_sysrow *row = rrc_rec_row(rec);
+	const char *name = rrc_rec_call_name(rec);
 
 	if (name)
 		fprintf(out, "%s(", name);
 	else
-		fprintf(out, "syscall_%u(", rec->nr);
+		fprintf(out, "%s_%u(", rec->flags & RRC_F_COMPAT ? "syscall32" : "syscall",
+			rec->nr);
 	for (unsigned int i = 0; i < row->nargs; i++) {
 		fputs(i ? ", " : "", out);
 		print_arg(out, rec, i);

@@ -9,6 +9,7 @@
 
 #include "packet.h"
 #include "record.h"
+#include "syscalls.h"
 
 #define RRC_QUOTE_BYTES	  32 /* of a string that are shown */
 #define RRC_QUOTE_SIZE	  (4 * RRC_QUOTE_BYTES + 6)
@@ -16,6 +17,10 @@
 #define RRC_REC_FLAGS	  6
 
 extern const char *const rrc_rec_flag_names[RRC_REC_FLAGS];
+
+/* The row and name of a record's call. A 32-bit call has other numbers: the unknown call's row. */
+const struct rrc_sysrow *rrc_rec_row(const struct rrc_rec *rec);
+const char *rrc_rec_call_name(const struct rrc_rec *rec);
 
 /* What a captured packet says of itself, for printing. */
 struct rrc_packet_text {

@@ -44,6 +44,16 @@ const char *rrc_fdkind_name(unsigned int fdkind)
 	return fdkind < RRC_FDKINDS ? fdkind_names[fdkind] : "?";
 }
 
+const struct rrc_sysrow *rrc_rec_row(const struct rrc_rec *rec)
+{
+	return rrc_sysrow(rec->flags & RRC_F_COMPAT ? RRC_NSYS : rec->nr);
+}
+
+const char *rrc_rec_call_name(const struct rrc_rec *rec)
+{
+	return rec->flags & RRC_F_COMPAT ? NULL : rrc_sysname(rec->nr);
+}
+
 const char *rrc_result_error(int64_t ret)
 {
 	switch (ret) {

@@ -10,6 +10,7 @@
 
 #include "reclog.h"
 #include "recprint.h"
+#include "syscalls.h"
 #include "util.h"
 
 /* A record under construction. */
@@ -215,6 +216,19 @@ Test(reclog, refuses_lengths_that_overflow)
 	cr_assert_eq(rrc_rec_check(b.bytes, sizeof(b.bytes), NULL), -EBADMSG);
 }
 
+/* Programs may ask for any number, also by the 32-bit gate; such a log must stay readable. */
+Test(reclog, numbers_beyond_the_table_are_barriers)
+{
+	struct build b;
+
+	begin(&b, RRC_REC_SYSCALL, 0xffff, -ENOSYS);
+	cr_assert_eq(check(&b), -EBADMSG);
+	b.rec.flags = RRC_F_BARRIER;
+	cr_assert_eq(check(&b), 0);
+	b.rec.nr = RRC_NSYS;
+	cr_assert_eq(check(&b), 0);
+}
+
 Test(reclog, packet_lengths_agree)
 {
 	struct build b;
@@ -355,6 +369,10 @@ Test(recprint, calls)
 	begin(&b, RRC_REC_SYSCALL, 400, -38);
 	b.rec.flags = RRC_F_BARRIER;
 	prints(&b, "       7 0.000000123 [12] syscall_400(0, 0, 0, 0, 0, 0) = -38 ENOSYS BARRIER");
+
+	begin(&b, RRC_REC_SYSCALL, 3, 0); /* not close, but read */
+	b.rec.flags = RRC_F_BARRIER | RRC_F_COMPAT;
+	prints(&b, "       7 0.000000123 [12] syscall32_3(0, 0, 0, 0, 0, 0) = 0 BARRIER COMPAT");
 }
 
 Test(recprint, long_strings_are_cut)

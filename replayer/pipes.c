@@ -174,6 +174,7 @@ int rrc_pipes_note(struct rrc_engine *e, const struct tracee *t, const struct rr
 	o = object_of(e, t, rec, &r);
 	if (!o)
 		return r;
+	r = 0;
 	for (unsigned int i = 0; i < rec->nseg; data += segs[i].len, i++) {
 		const struct rrc_segrow *sr = &row->seg[segs[i].row];
 

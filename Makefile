@@ -61,7 +61,9 @@ obj = $(patsubst %.c,$(B)/%.o,$(1))
 LIB_OBJ := $(call obj,$(LIB_SRC))
 USER_OBJ := $(call obj,$(USER_SRC))
 REPLAY_OBJ := $(call obj,$(REPLAY_SRC))
-SKELS := $(patsubst bpf/%.bpf.c,$(B)/bpf/%.skel.h,$(BPF_SRC))
+# The object that defines the shared maps comes first: libbpf 1.1 mislinks maps that are named before.
+BPF_OBJ := $(patsubst bpf/%.c,$(B)/bpf/%.o,bpf/record.bpf.c $(filter-out bpf/record.bpf.c,$(BPF_SRC)))
+SKELS := $(B)/bpf/rrc.skel.h
 GUESTS := $(patsubst tests/guests/%.c,$(B)/guests/%,$(GUEST_SRC))
 TOOLS := $(patsubst tests/%.c,$(B)/tests/%,$(TOOL_SRC))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(FUZZ_SRC))
@@ -101,15 +103,21 @@ $(B)/rrc-init: user/init/init.c
 	$(Q)$(CC) -O2 -std=gnu11 $(WARN) -D_GNU_SOURCE -ffreestanding -fno-stack-protector -fno-pie -fcf-protection=none \
 		-fno-asynchronous-unwind-tables -static -no-pie -nostdlib -Wl,-z,noexecstack -o $@ $<
 
-# BPF programs: compiled once for every kernel (CO-RE), embedded as skeletons.
-$(B)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h lib/record.h lib/syscalls.h) vmlinux/vmlinux.h
+# BPF programs: compiled once for every kernel (CO-RE), linked into one object that shares its maps,
+# embedded as a skeleton.
+$(B)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) lib/record.h lib/syscalls.h lib/syscall_names.h vmlinux/vmlinux.h
 	$(call say,BPF,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CLANG) -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -Wall -Werror -Ivmlinux -Ilib -Ibpf -c -o $@ $<
+	$(Q)$(CLANG) -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -Wall -Werror \
+		-idirafter /usr/include/$(shell $(CC) -dumpmachine) -Ivmlinux -Ilib -Ibpf -c -o $@ $<
 
-$(B)/bpf/%.skel.h: $(B)/bpf/%.bpf.o
+$(B)/bpf/rrc.o: $(BPF_OBJ)
+	$(call say,BPFLD,$@)
+	$(Q)$(BPFTOOL) gen object $@ $^
+
+$(B)/bpf/rrc.skel.h: $(B)/bpf/rrc.o
 	$(call say,SKEL,$@)
-	$(Q)$(BPFTOOL) gen skeleton $< name $(subst -,_,$*)_bpf > $@.tmp && mv $@.tmp $@
+	$(Q)$(BPFTOOL) gen skeleton $< name rrc_bpf >$@.tmp && mv $@.tmp $@
 
 $(USER_OBJ) $(REPLAY_OBJ): | $(SKELS)
 
@@ -130,6 +138,12 @@ $(B)/tests/e2e/tcp-takeover: tests/e2e/tcp-takeover.c $(wildcard tests/e2e/tcp-t
 	$(call say,TOOL,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -Ireplayer $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(LDLIBS)
+
+$(B)/tests/bench/record: tests/bench/record.c $(B)/user/recorder.o $(B)/user/recorder_tc.o $(B)/user/ring.o \
+		$(B)/lib/librrc.a
+	$(call say,TOOL,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -Iuser $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 .PHONY: guests tools
 guests: $(GUESTS)

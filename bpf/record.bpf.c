@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The recorder of system calls: each return becomes a record in the ring, driven by the one table of
+ * calls. Raw tracepoints only, so that it runs where kprobes and LSM programs are forbidden.
+ */
+#include "maps.bpf.h"
+#include "thread.bpf.h"
+#include "fd.bpf.h"
+#include "plan.bpf.h"
+#include "emit.bpf.h"
+#include "exec.bpf.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+struct rrc_map_events rrc_events SEC(".maps");
+struct rrc_map_stats rrc_stats SEC(".maps");
+struct rrc_map_threads rrc_threads SEC(".maps");
+struct rrc_map_conns rrc_conns SEC(".maps");
+struct rrc_map_barriers rrc_barriers SEC(".maps");
+struct rrc_map_unpatched rrc_unpatched SEC(".maps");
+struct rrc_map_cmds rrc_cmds SEC(".maps");
+struct rrc_map_scratch rrc_scratch SEC(".maps");
+struct rrc_map_blank rrc_blank SEC(".maps");
+
+const volatile __u32 cfg_pidns = 0, cfg_netns = 0;
+const volatile __u8 cfg_user_dynptr = 0;
+const volatile __u8 cfg_flag_unpatched = 0;
+const volatile __u32 cfg_wake_bytes = 1 << 20;
+const volatile __u64 cfg_scramble = 1;
+const volatile struct rrc_sysrow cfg_rows[RRC_NSYS] = {};
+volatile __u32 run_on = 0, run_unpatched_gen = 0;
+
+#define TS_COMPAT 2
+#define ETIMEDOUT 110
+#define NR_UNKNOWN 0xffff	/* rec.nr of a call that is no x86-64 call: row 511 is a barrier */
+
+static __always_inline void take_args(struct rrc_thread *t, struct pt_regs *regs)
+{
+	t->rec.args[0] = regs->di;
+	t->rec.args[1] = regs->si;
+	t->rec.args[2] = regs->dx;
+	t->rec.args[3] = regs->r10;
+	t->rec.args[4] = regs->r8;
+	t->rec.args[5] = regs->r9;
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(rrc_sys_enter, struct pt_regs *regs, long nr)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	const volatile struct rrc_sysrow *row;
+	struct rrc_thread *t = thread_of(task);
+	u32 flags;
+	u8 fd;
+
+	if (!t)
+		return 0;
+	t->rec.entry_ns = 0;
+	if (!run_on)
+		return 0;
+	t->rec.entry_ns = bpf_ktime_get_ns();
+	t->rec.nr = nr;
+	t->rec.flags = 0;
+	t->fd_known = 0;
+	t->in_call = 1;
+	if ((u64)nr >= RRC_NSYS || task->thread_info.status & TS_COMPAT)
+		return 0;
+	row = &cfg_rows[nr & (RRC_NSYS - 1)];
+	flags = row->flags;
+	if (!(flags & (RRC_ROW_NORETURN | RRC_ROW_ENTRY_VALRES | RRC_ROW_FDTABLE)) &&
+	    row->special != RRC_S_EXEC)
+		return 0;
+	take_args(t, regs);
+	fd = row->fd;
+	if (flags & RRC_ROW_FDTABLE && !(flags & RRC_ROW_FDRET) && fd < 6) {
+		/* It may be closed, or be another, at exit. */
+		rrc_describe_fd(t, t->rec.args[fd]);
+		t->fd_known = 1;
+	}
+	if (flags & RRC_ROW_ENTRY_VALRES) {
+		for (int i = 0; i < RRC_ROW_SEGS; i++)
+			if (i < row->nseg)
+				rrc_entry_len(t, i);
+	}
+	if (flags & RRC_ROW_NORETURN) {
+		t->rec.kind = RRC_REC_ENTER;
+		t->rec.ret = 0;
+		t->rec.fdkind = RRC_FD_NONE;
+		t->rec.obj = 0;
+		t->npiece = 0;
+		t->total = 0;
+		rrc_emit(t);
+	}
+	return 0;
+}
+
+/* The class of this call: by its number, or by command. */
+static __always_inline u8 class_of(const volatile struct rrc_sysrow *row, struct rrc_thread *t)
+{
+	struct rrc_cmdrow *c;
+	u64 key;
+
+	if (!(row->flags & RRC_ROW_BYCMD))
+		return row->cls;
+	key = RRC_CMD_KEY(t->rec.nr, rrc_cmd_of(t->rec.nr, t->rec.args));
+	c = bpf_map_lookup_elem(&rrc_cmds, &key);
+	if (c)
+		return c->cls;
+	return row->special == RRC_S_SOCKOPT ? row->cls : RRC_BARRIER;
+}
+
+/* A call that the table cannot speak of: 32-bit, or a number beyond it. */
+static __always_inline void foreign_call(struct rrc_thread *t, struct pt_regs *regs, bool compat)
+{
+	t->rec.nr = compat ? regs->orig_ax : NR_UNKNOWN;
+	t->rec.flags = RRC_F_BARRIER | (compat ? RRC_F_COMPAT : 0);
+	t->rec.fdkind = RRC_FD_NONE;
+	t->rec.obj = 0;
+	rrc_emit(t);
+}
+
+static __always_inline void own_call(struct rrc_thread *t, struct pt_regs *regs, long ret, u64 nr)
+{
+	const volatile struct rrc_sysrow *row = &cfg_rows[nr & (RRC_NSYS - 1)];
+	bool new_image = row->special == RRC_S_EXEC && ret == 0;
+	u32 rowflags = row->flags;
+	u8 cls = row->cls, fd = row->fd;
+
+	if (cls == RRC_LOCAL && !(row->special == RRC_S_FUTEX && ret == -ETIMEDOUT))
+		return;
+	t->rec.nr = nr;
+	/* After exec the registers and the memory are the new program's. */
+	if (!new_image)
+		take_args(t, regs);
+	cls = class_of(row, t);
+	if (cls == RRC_LOCAL && row->cls != RRC_LOCAL)
+		return;
+	if (cls == RRC_BARRIER && !rrc_no_effect(nr, ret))
+		t->rec.flags |= RRC_F_BARRIER;
+	if (cfg_flag_unpatched)
+		flag_unpatched(t);
+	if (rowflags & RRC_ROW_FDRET && ret >= 0) {
+		rrc_describe_fd(t, ret);
+	} else if (!t->fd_known) {
+		if (fd < 6) {
+			rrc_describe_fd(t, t->rec.args[fd]);
+		} else {
+			t->rec.fdkind = RRC_FD_NONE;
+			t->rec.obj = 0;
+		}
+	}
+	if (new_image) {
+		emit_exec(t);
+		t->rec.kind = RRC_REC_SYSCALL;
+	} else {
+		for (int i = 0; i < RRC_ROW_SEGS; i++)
+			if (i < row->nseg)
+				rrc_plan_row(t, i);
+	}
+	rrc_emit(t);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(rrc_sys_exit, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct rrc_thread *t = thread_of(task);
+	bool compat;
+	u64 nr;
+
+	if (!t)
+		return 0;
+	if (!run_on)
+		goto out;
+	if (!t->rec.entry_ns) {
+		t->rec.flags = 0;
+		t->fd_known = 0;
+	}
+	t->rec.kind = RRC_REC_SYSCALL;
+	t->rec.ret = ret;
+	t->npiece = 0;
+	t->total = 0;
+	compat = task->thread_info.status & TS_COMPAT;
+	nr = regs->orig_ax;
+	if (nr < RRC_NSYS && !compat)
+		own_call(t, regs, ret, nr);
+	else if (nr != (u64)-1 || t->rec.nr != RRC_NR_rt_sigreturn)
+		foreign_call(t, regs, compat);
+out:
+	t->rec.entry_ns = 0;
+	t->in_call = 0;
+	return 0;
+}

@@ -65,17 +65,31 @@ static bool is_restart(int64_t ret)
 	return ret <= -512 && ret >= -516;
 }
 
+/* A wait for memory that timed out is in the log: the program saw that. */
+bool rrc_call_timed_out(const struct rrc_engine *e, const struct tracee *t)
+{
+	const struct rrc_rec *rec = rrc_next_rec(e, t);
+
+	return rec && rec->kind == RRC_REC_SYSCALL && rec->nr == t->regs.orig_rax &&
+	       rrc_sysrow(rec->nr)->special == RRC_S_FUTEX && rec->args[0] == t->regs.rdi;
+}
+
 bool rrc_call_local(const struct rrc_engine *e, const struct tracee *t)
 {
-	unsigned int nr = (unsigned int)t->regs.orig_rax;
-	const struct rrc_rec *rec;
-
-	if (rrc_sysrow(nr)->cls != RRC_LOCAL)
+	if (rrc_sysrow((unsigned int)t->regs.orig_rax)->cls != RRC_LOCAL)
 		return false;
-	/* A wait that timed out is in the log: the program saw that. */
-	rec = rrc_next_rec(e, t);
-	return !(rec && rec->kind == RRC_REC_SYSCALL && rec->nr == nr &&
-		 rec->args[0] == t->regs.rdi);
+	/* until its turn comes it waits for real: somebody may wake it before */
+	return !(e->head == t->next_rec && rrc_call_timed_out(e, t));
+}
+
+/* The turn of a wait that timed out has come, and it still waits. */
+static int cut_wait_short(struct rrc_engine *e, struct tracee *t)
+{
+	if (rrc_call_timed_out(e, t) && !t->cut_short) {
+		t->cut_short = true;
+		ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL);
+	}
+	return 0;
 }
 
 bool rrc_call_likely_real(const struct rrc_engine *e, const struct tracee *t)
@@ -340,6 +354,8 @@ int rrc_call_step(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *
 {
 	if (t->state == TR_CALL)
 		return begin(e, t, rec, err);
+	if (t->state == TR_LOCAL)
+		return cut_wait_short(e, t);
 	if (t->state != TR_DONE)
 		return 0;
 	if (t->regs.orig_rax != rec->nr)

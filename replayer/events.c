@@ -35,6 +35,20 @@ static int on_entry(struct rrc_engine *e, struct tracee *t)
 	return rrc_run_real(t, &t->regs);
 }
 
+/* A wait that timed out in the log has done so here, in time or because its turn has come. */
+static int on_timed_out(struct tracee *t)
+{
+	if (ptrace(PTRACE_POKEUSER, t->tid, offsetof(struct user, regs.rax), -ETIMEDOUT) ||
+	    ptrace(PTRACE_POKEUSER, t->tid, offsetof(struct user, regs.orig_rax), -1L))
+		return errno == ESRCH ? 0 : -errno;
+	t->cut_short = false;
+	t->at = ST_EXIT;
+	t->result = -ETIMEDOUT;
+	t->args_changed = false;
+	t->state = TR_DONE;
+	return 0;
+}
+
 /* A call made for real is back. */
 static int on_exit_stop(struct rrc_engine *e, struct tracee *t)
 {
@@ -44,6 +58,9 @@ static int on_exit_stop(struct rrc_engine *e, struct tracee *t)
 	ret = ptrace(PTRACE_PEEKUSER, t->tid, offsetof(struct user, regs.rax), NULL);
 	if (errno)
 		return errno == ESRCH ? 0 : -errno;
+	if (t->state == TR_LOCAL && (is_restart(ret) || ret == -ETIMEDOUT) &&
+	    (t->cut_short || ret == -ETIMEDOUT) && rrc_call_timed_out(e, t))
+		return on_timed_out(t);
 	if (is_restart(ret) && t->regs.orig_rax != RRC_NR_rt_sigreturn) {
 		/* Interrupted: the signal stops next, and if nobody gets it the call goes on. */
 		t->swallow = 1;
@@ -51,6 +68,7 @@ static int on_exit_stop(struct rrc_engine *e, struct tracee *t)
 	}
 	t->at = ST_EXIT;
 	t->result = ret;
+	t->cut_short = false;
 	if (t->state == TR_BUSY) {
 		t->state = TR_DONE;
 		return 0;

@@ -63,6 +63,7 @@ struct tracee {
 	bool skip_exit;		/* the exit stop of a skipped call comes first */
 	bool args_changed;	/* the real call's were not the program's */
 	bool lost_call;		/* stood in a call at the checkpoint, whose number is not known */
+	bool cut_short;		/* TR_LOCAL: interrupted by us, its wait timed out in the log */
 	bool killed;		/* a SIGKILL of ours is on its way */
 	int swallow;		/* stops that come before the exit of the real call */
 	struct user_regs_struct regs; /* as at the call */
@@ -220,6 +221,9 @@ int rrc_call_match(struct rrc_engine *e, struct tracee *t, const struct rrc_rec 
 
 /* Is the call that t stands at made without the log? */
 bool rrc_call_local(const struct rrc_engine *e, const struct tracee *t);
+
+/* Is it a wait in a futex whose timing out is t's next record? */
+bool rrc_call_timed_out(const struct rrc_engine *e, const struct tracee *t);
 
 /* Would t's next record be executed for real? Only a guess for the way of resuming it. */
 bool rrc_call_likely_real(const struct rrc_engine *e, const struct tracee *t);

@@ -187,6 +187,18 @@ static int set_result(struct tracee *t, const struct rrc_rec *rec)
 	return r ? r : poke(t, REG(rax), (uint64_t)rec->ret);
 }
 
+int rrc_call_interrupted(struct rrc_engine *e, struct tracee *t, int64_t result)
+{
+	int r = 0;
+
+	if (!rrc_signal_attach(e, t))
+		return 0;
+	if (t->at == ST_ENTRY)
+		r = poke(t, REG(orig_rax), (uint64_t)-1);
+	r = r ? r : poke(t, REG(rax), (uint64_t)result);
+	return r ? r : rrc_resume(e, t, 0);
+}
+
 /* The call returns: bytes, result, what follows it at once. */
 static int complete(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *rec,
 		    struct rrc_error *err)
@@ -195,7 +207,10 @@ static int complete(struct rrc_engine *e, struct tracee *t, const struct rrc_rec
 
 	rrc_trace_step(e, t, t->state == TR_DONE ? "done" : "emulated");
 	e->rep.calls++;
-	t->restart = NULL;
+	if (rec->ret != -516)
+		t->restart = NULL;
+	else if (rec->nr != RRC_NR_restart_syscall)
+		t->restart = rec;
 	t->lost_call = false;
 	rrc_pass_rec(e, t);
 	if (!r) {

@@ -194,7 +194,6 @@ static int deliver(struct rrc_engine *e, struct tracee *t, int sig, const siginf
 	e->rep.signals++;
 	rrc_pass_rec(e, t);
 	t->expect = RRC_NO_REC;
-	t->restart = NULL;
 	/* one more that came at the same time: the kernel stacks them as it did */
 	rec = rrc_next_rec(e, t);
 	if (rec && rec->kind == RRC_REC_SIGNAL && rec->ret != SIGKILL && signal_of(rec) &&
@@ -291,6 +290,12 @@ int rrc_signal_turn(struct rrc_engine *e, struct tracee *t, const struct rrc_rec
 		unblock(t, (int)rec->ret);
 		send_ours(e, t, (int)rec->ret);
 		return 0;
+	}
+	if (t->state == TR_CALL && belongs(t, s)) {
+		/* it was in this call already when the log began */
+		int r = rrc_call_interrupted(e, t, s->ax);
+
+		return r ? rrc_fail(err, r, "thread %u: %s", t->ns_tid, strerror(-r)) : 0;
 	}
 	if (t->state == TR_CALL || t->state == TR_DONE)
 		return rrc_diverge(e, t->next_rec, t, err,

@@ -215,6 +215,10 @@ int rrc_call_step(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *
 int rrc_call_early(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *rec,
 		   struct rrc_error *err);
 
+/* The call that t stands at returns this (a restart result, or -EINTR) because of the signal that is
+ * its next record. */
+int rrc_call_interrupted(struct rrc_engine *e, struct tracee *t, int64_t result);
+
 /* Does the call that t stands at fit this record? Fills the report and returns -EILSEQ if not. */
 int rrc_call_match(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *rec,
 		   struct rrc_error *err);

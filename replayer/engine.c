@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/personality.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -21,6 +22,20 @@
 #define PARK_NS 200000000ull	/* after that, those that compute are stopped where they are */
 
 /* ---- taking the tree ---- */
+
+/* New programs get the same addresses again. CRIU does not bring the personality back. */
+static int no_randomisation(pid_t pid, struct rrc_error *err)
+{
+	uint64_t args[6] = { 0xffffffff };
+	long now, ret;
+
+	if (rrc_inject(pid, RRC_NR_personality, args, &now, err))
+		return err->code;
+	if (now < 0 || now & ADDR_NO_RANDOMIZE)
+		return 0;
+	args[0] = (uint64_t)now | ADDR_NO_RANDOMIZE;
+	return rrc_inject(pid, RRC_NR_personality, args, &ret, err) ? err->code : 0;
+}
 
 static int take_process(struct rrc_engine *e, pid_t pid, struct rrc_error *err)
 {
@@ -50,7 +65,7 @@ static int take_process(struct rrc_engine *e, pid_t pid, struct rrc_error *err)
 	if (!p)
 		return err->code;
 	r = rrc_vdso_patch(pid, err);
-	return r < 0 ? r : 0;
+	return r < 0 ? r : no_randomisation(pid, err);
 }
 
 static int take_tree(struct rrc_engine *e, struct rrc_error *err)

@@ -27,10 +27,11 @@ static __always_inline void flag_unpatched(struct rrc_thread *t)
 /* Where AT_RANDOM points to; 0: nowhere. */
 static __always_inline u64 at_random(struct mm_struct *mm)
 {
-	u64 auxv[AUXV_WORDS] = {};
+	u32 zero = 0;
+	u64 *auxv = bpf_map_lookup_elem(&rrc_scratch, &zero);
 
 	/* Some kernels keep fewer words; what follows them does no harm. */
-	if (bpf_probe_read_kernel(auxv, sizeof(auxv), &mm->saved_auxv))
+	if (!auxv || bpf_probe_read_kernel(auxv, AUXV_WORDS * sizeof(*auxv), &mm->saved_auxv))
 		return 0;
 	for (int i = 0; i < AUXV_WORDS; i += 2) {
 		if (auxv[i] == AT_NULL)

@@ -20,23 +20,22 @@
 
 #define bswap16(x) __builtin_bswap16(x)
 
-/* A packet of at most N bytes. No room: it is dropped, which the sender takes for a loss on the way. */
+/* A packet of 1 to N bytes, N a power of two. No room: it is dropped, which the sender takes for a loss on the way. */
 #define CAPTURE(skb, len, family, N)                                                               \
 	({                                                                                         \
 		struct {                                                                           \
 			struct rrc_rec rec;                                                        \
 			struct rrc_seg seg;                                                        \
 			struct rrc_rec_packet pkt;                                                 \
-			u8 data[(N) + 8]; /* room for what the verifier thinks of padding */        \
+			u8 data[(N) + 8];                                                          \
 		} *_r = bpf_ringbuf_reserve(&rrc_events, sizeof(*_r), 0);                          \
 		int _ret = -1;                                                                     \
                                                                                                    \
 		if (_r) {                                                                          \
-			u32 _n = (len);                                                            \
+			/* The same number, for a verifier that has to see 1 <= _n <= N. */         \
+			u32 _n = (((len) - 1) & ((N) - 1)) + 1;                                    \
                                                                                                    \
-			if (_n < 1 || _n > (N))                                                    \
-				_n = (N);                                                          \
-			*(u64 *)(_r->data + ((_n - 1) & ~7u)) = 0;                                 \
+			*(u64 *)(_r->data + (_n & ~7u)) = 0; /* the padding */                     \
 			if (bpf_skb_load_bytes(skb, ETH_HLEN, _r->data, _n)) {                     \
 				bpf_ringbuf_discard(_r, BPF_RB_NO_WAKEUP);                         \
 			} else {                                                                   \
@@ -86,8 +85,8 @@ int rrc_ingress(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	if (len <= 128)
 		ret = CAPTURE(skb, len, family, 128);
-	else if (len <= 1536)
-		ret = CAPTURE(skb, len, family, 1536);
+	else if (len <= 2048)
+		ret = CAPTURE(skb, len, family, 2048);
 	else if (len <= 8192)
 		ret = CAPTURE(skb, len, family, 8192);
 	else if (len <= 65536)

@@ -122,7 +122,7 @@ $(B)/bpf/rrc.skel.h: $(B)/bpf/rrc.o
 $(USER_OBJ) $(REPLAY_OBJ): | $(SKELS)
 
 # Small programs: guests (one family of calls each) and the tools of the lab.
-$(B)/guests/%: tests/guests/%.c
+$(B)/guests/%: tests/guests/%.c tests/guests/guest.h
 	$(call say,GUEST,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -O1 -g -std=gnu11 $(WARN) -D_GNU_SOURCE -o $@ $< -lpthread
@@ -144,6 +144,12 @@ $(B)/tests/bench/record: tests/bench/record.c $(B)/user/recorder.o $(B)/user/rec
 	$(call say,TOOL,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -Iuser $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(B)/tests/e2e/recorder: tests/e2e/recorder.c tests/e2e/recorder-guest.c $(B)/user/recorder.o \
+		$(B)/user/recorder_tc.o $(B)/user/ring.o $(B)/lib/librrc.a
+	$(call say,TOOL,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -Iuser $(LDFLAGS) -o $@ $^ $(LDLIBS) $(JSON_LIBS)
 
 .PHONY: guests tools
 guests: $(GUESTS)

@@ -6,7 +6,7 @@
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-BIN=${RRC_BIN:-$(cd "$HERE/../.." && pwd)/build}
+BIN=${RRC_BIN:-${B:-$(cd "$HERE/../.." && pwd)/build}}
 export RRC_LAB=${RRC_LAB:-rrcdemo} RRC_BIN=$BIN
 LAB=$HERE/../lab/lab
 STATE=/run/$RRC_LAB-lab

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# Recording into a directory and replaying it there, any number of times: no divergence, all output
+# bytes equal. RRC_OFFLINE_REQUESTS: for redis; RRC_OFFLINE_REPLAYS: how often each.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+requests=${RRC_OFFLINE_REQUESTS:-20000}
+replays=${RRC_OFFLINE_REPLAYS:-3}
+need_root
+[[ -x $BIN/rrc-trace && -x $BIN/rrc-replay ]] || skip_all "rrc-trace and rrc-replay are not built"
+port=17391
+tracer=
+
+clean_up() { [[ -z $tracer ]] || kill -KILL "$tracer" 2>/dev/null; }
+
+replay_case() {
+	local name=$1 i
+	for ((i = 1; i <= replays; i++)); do
+		check "$name: replay $i of $replays" timeout 300 "$BIN/rrc-replay" "$WORK/$name" || return
+	done
+}
+
+# A program that comes to its end by itself; its output, recorded, is what it is without us.
+program_case() {
+	local name=$1 rc=0
+	shift
+	command -v "$1" >/dev/null || { skip "$name: $1 is not installed"; return; }
+	"$@" > "$WORK/$name.native" 2>&1 < /dev/null
+	timeout 120 "$BIN/rrc-trace" -o "$WORK/$name" -- "$@" > "$WORK/$name.recorded" \
+		2> "$WORK/$name.err" < /dev/null || rc=$?
+	if (( rc )); then
+		not_ok "$name: recording ended with $rc: $(tail -n 1 "$WORK/$name.err")"
+		return
+	fi
+	grep -v '^{"event"' "$WORK/$name.recorded" | cmp -s - "$WORK/$name.native" ||
+		{ not_ok "$name: the recorded program printed something else"; return; }
+	replay_case "$name"
+	rm -rf "${WORK:?}/$name"
+}
+
+redis_case() {
+	command -v redis-benchmark >/dev/null || { skip "redis: not installed"; return; }
+	"$BIN/rrc-trace" -o "$WORK/redis" -- redis-server --save '' --appendonly no --port $port \
+		--jemalloc-bg-thread no > "$WORK/redis.out" 2> "$WORK/redis.err" < /dev/null &
+	tracer=$!
+	timeout 60 bash -c "until exec 3<>/dev/tcp/127.0.0.1/$port; do sleep 0.05; done" 2>/dev/null ||
+		{ not_ok "redis does not start: $(tail -n 1 "$WORK/redis.err")"; return; }
+	check "redis: $requests requests while recorded" redis-benchmark -p $port -c 20 -n "$requests" \
+		-t set,get,incr,lpush -q || return
+	kill -INT "$tracer"
+	wait "$tracer"
+	tracer=
+	replay_case redis
+}
+
+redis_case
+program_case python python3 -c 'import os, time, random, json
+print(json.dumps({"pid": os.getpid() > 0, "sum": sum(range(10 ** 6)), "later": time.time() > 1}))
+open("/tmp/rrc-e2e-python", "w").write("x" * 100000)
+print(len(open("/tmp/rrc-e2e-python").read()), 0 <= random.random() < 1)
+os.unlink("/tmp/rrc-e2e-python")'
+program_case sqlite sqlite3 :memory: 'create table t(a, b);
+	with recursive c(x) as (select 1 union all select x + 1 from c where x < 10000)
+	insert into t select x, x * x from c; select count(*), sum(b) from t;'
+program_case openssl openssl dgst -sha256 /bin/bash
+# shellcheck disable=SC2016 # the inner shell expands it
+program_case bash bash -c 'seq 1 2000 | sort -rn | head -n 5; for i in 1 2 3; do echo $i | tr 1-3 a-c; done'

@@ -139,17 +139,13 @@ $(B)/tests/e2e/tcp-takeover: tests/e2e/tcp-takeover.c $(wildcard tests/e2e/tcp-t
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -Ireplayer $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(LDLIBS)
 
-$(B)/tests/bench/record: tests/bench/record.c $(B)/user/recorder.o $(B)/user/recorder_tc.o $(B)/user/ring.o \
-		$(B)/lib/librrc.a
+RECORDER_OBJ := $(B)/user/recorder.o $(B)/user/recorder_tc.o $(B)/user/ring.o
+RECORDER_TOOLS := $(B)/tests/bench/record $(B)/tests/e2e/recorder $(B)/tests/e2e/recorder-net
+$(B)/tests/e2e/recorder: tests/e2e/recorder-guest.h
+$(RECORDER_TOOLS): $(B)/tests/%: tests/%.c tests/bench/spawn.h $(RECORDER_OBJ) $(B)/lib/librrc.a
 	$(call say,TOOL,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) -Iuser $(LDFLAGS) -o $@ $^ $(LDLIBS)
-
-$(B)/tests/e2e/recorder: tests/e2e/recorder.c tests/e2e/recorder-guest.c $(B)/user/recorder.o \
-		$(B)/user/recorder_tc.o $(B)/user/ring.o $(B)/lib/librrc.a
-	$(call say,TOOL,$@)
-	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) -Iuser $(LDFLAGS) -o $@ $^ $(LDLIBS) $(JSON_LIBS)
+	$(Q)$(CC) $(CFLAGS) -Iuser $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(LDLIBS) $(JSON_LIBS)
 
 .PHONY: guests tools
 guests: $(GUESTS)

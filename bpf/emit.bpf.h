@@ -81,7 +81,7 @@ static long copy_iov(u64 i, struct iov_ctx *c)
 static __always_inline long copy_str(struct bpf_dynptr *dst, u32 off, u32 max, u64 src)
 {
 	u32 zero = 0;
-	void *buf = bpf_map_lookup_elem(&rrc_scratch, &zero);
+	u8 *buf = bpf_map_lookup_elem(&rrc_scratch, &zero);
 	long n;
 
 	if (!buf)
@@ -89,7 +89,11 @@ static __always_inline long copy_str(struct bpf_dynptr *dst, u32 off, u32 max, u
 	if (max > STR_MAX)
 		max = STR_MAX;
 	n = bpf_probe_read_user_str(buf, max, (void *)src);
-	if (n <= 0 || n > STR_MAX)
+	if (n == 0) { /* what 6.1 says of an empty string */
+		buf[0] = 0;
+		n = 1;
+	}
+	if (n < 0 || n > STR_MAX)
 		return -1;
 	if (bpf_dynptr_write(dst, off, buf, n, 0))
 		return -1;

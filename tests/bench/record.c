@@ -7,6 +7,7 @@
  *	record [options] -p PID		records the pid namespace of PID until SIGINT
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <poll.h>
 #include <sched.h>
@@ -14,18 +15,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/personality.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <fcntl.h>
 #include <unistd.h>
 #include <zstd.h>
 
-#include "recorder.h"
 #include "ptrace.h"
+#include "recorder.h"
+#include "spawn.h"
 #include "util.h"
 #include "vdso.h"
 
@@ -76,44 +74,6 @@ static int take(void *ctx, const struct rrc_rec *rec)
 	memcpy(s->buf + s->fill, rec, rec->size);
 	s->fill += rec->size;
 	return 0;
-}
-
-static uint64_t ns_ino(pid_t pid, const char *which)
-{
-	char path[64];
-	struct stat st;
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/%s", pid, which);
-	return stat(path, &st) ? 0 : st.st_ino;
-}
-
-/* In a new pid namespace, stopped before its first instruction. */
-static pid_t spawn(char **cmd)
-{
-	pid_t pid;
-	int status;
-
-	if (unshare(CLONE_NEWPID)) {
-		perror("unshare");
-		exit(1);
-	}
-	pid = fork();
-	if (pid == 0) {
-		sigset_t none;
-
-		sigemptyset(&none);
-		sigprocmask(SIG_SETMASK, &none, NULL);
-		personality(ADDR_NO_RANDOMIZE);
-		ptrace(PTRACE_TRACEME, 0, 0, 0);
-		execvp(*cmd, cmd);
-		perror(*cmd);
-		_exit(127);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status)) {
-		fprintf(stderr, "%s does not start\n", *cmd);
-		exit(1);
-	}
-	return pid;
 }
 
 static void report(struct rrc_recorder *rec, struct sink *s)
@@ -249,7 +209,7 @@ int main(int argc, char **argv)
 	sigprocmask(SIG_BLOCK, &mask, NULL);
 	sigfd = signalfd(-1, &mask, SFD_CLOEXEC);
 	if (*a.cmd)
-		a.pid = child = spawn(a.cmd);
+		a.pid = child = spawn_in_pidns(a.cmd);
 	opts.name = a.name;
 	opts.pidns = ns_ino(a.pid, "pid");
 	opts.netns = ns_ino(a.pid, "net");

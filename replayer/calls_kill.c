@@ -3,9 +3,10 @@
  * end of the log is sent at go-live. */
 #include <errno.h>
 #include <string.h>
-#include <sys/syscall.h>
+#include <sys/ptrace.h>
 #include <unistd.h>
 
+#include "ptrace.h"
 #include "tracee.h"
 #include "util.h"
 
@@ -84,6 +85,38 @@ static int kill_emulated(struct rrc_engine *e, struct tracee *t, const struct rr
 
 const struct rrc_call_ops rrc_ops_kill = { .emulated = kill_emulated };
 
+/* A thread of the process that stands still. */
+static struct tracee *stopped_thread(const struct rrc_engine *e, const struct tproc *p, pid_t tid)
+{
+	for (struct tracee *t = e->threads; t; t = t->next)
+		if (t->proc == p && t->stopped && t->state < TR_EXITING && (!tid || t->tid == tid))
+			return t;
+	return NULL;
+}
+
+/* Only to itself may a process send a signal that tells of another sender: made in the receiver. */
+static int send_from_inside(struct tracee *t, const struct tproc *p, int sig, bool thread,
+			    const siginfo_t *info)
+{
+	struct user_regs_struct regs;
+	uint64_t to_process[6] = { p->ns_pid, (uint64_t)sig };
+	uint64_t to_thread[6] = { p->ns_pid, t->ns_tid, (uint64_t)sig };
+	long ret;
+	int r;
+
+	if (ptrace(PTRACE_GETREGS, t->tid, NULL, &regs))
+		return -errno;
+	/* below what it may use of its stack */
+	to_process[2] = to_thread[3] = (regs.rsp - 1024) & ~15ull;
+	r = rrc_mem_write(t->tid, to_process[2], info, sizeof(*info));
+	if (r)
+		return r;
+	r = rrc_inject(t->tid, thread ? RRC_NR_rt_tgsigqueueinfo : RRC_NR_rt_sigqueueinfo,
+		       thread ? to_thread : to_process, &ret, NULL);
+	t->at = ST_NONE;
+	return r ? r : (int)ret;
+}
+
 void rrc_send_leftovers(struct rrc_engine *e)
 {
 	for (struct tproc *p = e->procs; p; p = p->next) {
@@ -91,13 +124,12 @@ void rrc_send_leftovers(struct rrc_engine *e)
 			continue;
 		for (int sig = 1; sig < _NSIG; sig++) {
 			struct pending_signal *pend = &p->pending[sig];
+			struct tracee *t = stopped_thread(e, p, pend->tid);
 
 			if (!pend->sent && pend->made <= 0)
 				continue;
-			/* with the info that it had; the kernel refuses some kinds of it */
-			if (pend->tid ? syscall(SYS_rt_tgsigqueueinfo, p->pid, pend->tid, sig,
-						&pend->info)
-				      : syscall(SYS_rt_sigqueueinfo, p->pid, sig, &pend->info))
+			if (sig == SIGKILL || !t ||
+			    send_from_inside(t, p, sig, pend->tid, &pend->info))
 				kill(p->pid, sig);
 			pend->sent = false;
 			pend->made = 0;

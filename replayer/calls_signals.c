@@ -8,8 +8,11 @@
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
+#include "ptrace.h"
 #include "reclog.h"
 #include "tracee.h"
 #include "util.h"
@@ -66,19 +69,71 @@ static int send_ours(struct rrc_engine *e, struct tracee *t, int sig)
 	return (int)syscall(SYS_rt_tgsigqueueinfo, t->proc->pid, t->tid, sig, &si);
 }
 
+/* The mask that holds only during the call t stands at; else its own without this signal. */
+static uint64_t call_mask(const struct tracee *t, int sig, uint64_t mask)
+{
+	uint64_t at = 0, pair[2], own = mask & ~(1ull << (sig - 1));
+
+	switch (t->regs.orig_rax) {
+	case RRC_NR_ppoll:
+		at = t->regs.r10;
+		break;
+	case RRC_NR_epoll_pwait:
+	case RRC_NR_epoll_pwait2:
+		at = t->regs.r8;
+		break;
+	case RRC_NR_pselect6:
+		if (t->regs.r9 && !rrc_mem_read(t->tid, t->regs.r9, pair, sizeof(pair)))
+			at = pair[0];
+		break;
+	}
+	if (!at || rrc_mem_read(t->tid, at, &mask, sizeof(mask)) || mask & 1ull << (sig - 1))
+		return own;
+	return mask;
+}
+
 /* It was deliverable on the primary, so its being blocked here is the doing of a mask that only held
- * during the call (ppoll and the like). */
+ * during the call (ppoll and the like), which was emulated. */
 static void unblock(struct tracee *t, int sig)
 {
-	uint64_t mask, bit = 1ull << (sig - 1);
+	uint64_t mask;
 
-	if (ptrace(PTRACE_GETSIGMASK, t->tid, KERNEL_SIGSET_BYTES, &mask) || !(mask & bit))
+	if (t->mask_changed || ptrace(PTRACE_GETSIGMASK, t->tid, KERNEL_SIGSET_BYTES, &mask) ||
+	    !(mask & 1ull << (sig - 1)))
 		return;
-	if (!t->mask_changed)
-		t->mask = mask;
+	t->mask = mask;
 	t->mask_changed = true;
-	mask &= ~bit;
+	mask = call_mask(t, sig, mask);
 	ptrace(PTRACE_SETSIGMASK, t->tid, KERNEL_SIGSET_BYTES, &mask);
+}
+
+/* The handler's frame is to bring back the mask from before the call: delivers the signal up to the
+ * handler's first instruction and puts it there. */
+static int deliver_masked(struct rrc_engine *e, struct tracee *t, int sig, struct rrc_error *err)
+{
+	/* struct rt_sigframe: return address, then ucontext with the mask behind its registers */
+	const uint64_t mask_at = 8 + offsetof(ucontext_t, uc_sigmask) -
+				 offsetof(ucontext_t, uc_flags);
+	struct user_regs_struct r;
+	int status;
+
+	t->mask_changed = false;
+	if (ptrace(PTRACE_SINGLESTEP, t->tid, NULL, (long)sig))
+		return errno == ESRCH ? 0 : -errno;
+	while (waitpid(t->tid, &status, __WALL) < 0)
+		if (errno != EINTR)
+			return -errno;
+	if (!WIFSTOPPED(status) || status >> 8 != SIGTRAP) {
+		t->state = TR_RUN; /* no handler: it dies of it */
+		return rrc_on_status(e, t->tid, status, err);
+	}
+	if (ptrace(PTRACE_GETREGS, t->tid, NULL, &r))
+		return errno == ESRCH ? 0 : -errno;
+	if (rrc_mem_write(t->tid, r.rsp + mask_at, &t->mask, sizeof(t->mask)))
+		return rrc_fail(err, -EFAULT, "thread %u: its signal frame", t->ns_tid);
+	t->stopped = true;
+	t->at = ST_NONE;
+	return rrc_resume(e, t, 0);
 }
 
 int rrc_signal_attach(struct rrc_engine *e, struct tracee *t)
@@ -187,9 +242,6 @@ static int deliver(struct rrc_engine *e, struct tracee *t, int sig, const siginf
 			return errno == ESRCH ? 0 : -errno;
 		settle(t, sig, ours(e, si));
 	}
-	if (t->mask_changed)
-		ptrace(PTRACE_SETSIGMASK, t->tid, KERNEL_SIGSET_BYTES, &t->mask);
-	t->mask_changed = false;
 	rrc_trace_step(e, t, "signal");
 	e->rep.signals++;
 	rrc_pass_rec(e, t);
@@ -201,6 +253,8 @@ static int deliver(struct rrc_engine *e, struct tracee *t, int sig, const siginf
 		t->expect = t->next_rec;
 		send_ours(e, t, (int)rec->ret);
 	}
+	if (t->mask_changed && !only_stops(t, sig))
+		return deliver_masked(e, t, sig, err);
 	return rrc_resume(e, t, only_stops(t, sig) ? 0 : sig);
 }
 

@@ -58,6 +58,17 @@ static int death_turn(struct rrc_engine *e, struct tracee *t)
 	return 1;
 }
 
+/* The new program's record comes at the end of its exec, after a parent that it let go on. */
+static void start_child_exec(struct rrc_engine *e)
+{
+	for (struct tracee *t = e->threads; t; t = t->next) {
+		const struct rrc_rec *rec = t->state == TR_CALL ? rrc_next_rec(e, t) : NULL;
+
+		if (rec && rec->kind == RRC_REC_EXEC)
+			rrc_exec_start(e, t->proc);
+	}
+}
+
 static int thread_turn(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *rec,
 		       struct rrc_error *err)
 {
@@ -65,6 +76,8 @@ static int thread_turn(struct rrc_engine *e, struct tracee *t, const struct rrc_
 		return rec->kind == RRC_REC_DEATH ? death_turn(e, t) : gone_early(e, t, rec, err);
 	switch (rec->kind) {
 	case RRC_REC_SYSCALL:
+		if (t->state == TR_BUSY && rrc_sysrow(rec->nr)->special == RRC_S_CLONE)
+			start_child_exec(e); /* a vfork's parent waits for that */
 		return rrc_call_step(e, t, rec, err);
 	case RRC_REC_ENTER:
 		return enter_turn(e, t, rec, err);

@@ -42,6 +42,7 @@ struct rrc_conn_state {		/* fixed part, saved as it is */
 	uint64_t out_lost;	/* out: not carried until acked >= this */
 	uint64_t in_lost;	/* in: not carried until read >= this */
 	uint64_t fin_pos;	/* in: where the client's FIN is, if peer_fin */
+	uint64_t peer_nxt;	/* in: highest place that the client has sent, as far as seen */
 	uint64_t seen_ns;	/* exit_ns of the record that brought the last packet */
 	uint32_t snd_wnd;	/* the client's last window, in bytes, counted from claimed */
 	uint32_t tsval, tsecr;	/* of its last packet with timestamps */

@@ -113,7 +113,8 @@ static void take_ack(struct rrc_conn *conn, const struct rrc_packet *pkt)
 	int32_t ahead = (int32_t)(pkt->ack - rrc_conn_out_seq(conn, conn->s.claimed));
 	uint64_t claimed = conn->s.claimed + (int64_t)ahead;
 
-	if (ahead < 0 || claimed > conn->s.written + max_window(b, b->snd_wscale) + 1)
+	/* At most a window is under way; written may lag behind by a long write that has not returned. */
+	if (ahead < 0 || (uint64_t)ahead > max_window(b, b->snd_wscale) + 1)
 		return;
 	conn->s.claimed = claimed;
 	conn->s.snd_wnd = (uint32_t)pkt->win << (b->wscale_ok ? b->snd_wscale & 15 : 0);
@@ -158,6 +159,7 @@ static int take_packet(struct rrc_conns *conns, struct rrc_conn *conn, const str
 	if ((int64_t)conn->s.rcvd + ahead < 0)	/* from before we knew it */
 		return 0;
 	to = from + pkt->len;
+	conn->s.peer_nxt = rrc_max(conn->s.peer_nxt, to);
 	if (pkt->len)
 		ret = take_data(conn, from, to, pkt->data);
 	if (pkt->flags & RRC_TCP_FIN && !conn->s.peer_fin && to >= conn->s.rcvd) {

@@ -23,7 +23,7 @@ struct save_head {
 	uint32_t nconns, nearly;
 };
 _Static_assert(sizeof(struct save_head) == 40, "head of a saved table");
-_Static_assert(sizeof(struct rrc_conn_state) == 232, "saved connection");
+_Static_assert(sizeof(struct rrc_conn_state) == 240, "saved connection");
 
 struct early_head {
 	struct rrc_rec_packet head;

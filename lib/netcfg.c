@@ -240,10 +240,10 @@ static int add_addr(struct mnl_socket *nl, uint32_t ifindex, const struct rrc_ne
 	return rrc_nl_talk(nl, nlh, NULL, NULL);
 }
 
-static int add_route(struct mnl_socket *nl, uint32_t ifindex, const struct rrc_netroute *r)
+static struct nlmsghdr *route_msg(char *buf, uint16_t type, uint16_t flags, uint32_t ifindex,
+				  const struct rrc_netroute *r)
 {
-	char buf[RRC_NL_MSG];
-	struct nlmsghdr *nlh = rrc_nl_msg(buf, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
+	struct nlmsghdr *nlh = rrc_nl_msg(buf, type, flags);
 	struct rtmsg *rtm = mnl_nlmsg_put_extra_header(nlh, sizeof(*rtm));
 
 	rtm->rtm_family = r->dst.family;
@@ -261,6 +261,38 @@ static int add_route(struct mnl_socket *nl, uint32_t ifindex, const struct rrc_n
 	if (r->metric)
 		mnl_attr_put_u32(nlh, RTA_PRIORITY, r->metric);
 	mnl_attr_put_u32(nlh, RTA_OIF, ifindex);
+	return nlh;
+}
+
+static int add_route(struct mnl_socket *nl, uint32_t ifindex, const struct rrc_netroute *r)
+{
+	char buf[RRC_NL_MSG];
+	struct nlmsghdr *nlh =
+		route_msg(buf, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, ifindex, r);
+
+	return rrc_nl_talk(nl, nlh, NULL, NULL);
+}
+
+int rrc_netcfg_wide_route(struct mnl_socket *nl, uint32_t ifindex, const struct rrc_netcfg *cfg,
+			  const struct rrc_netaddr *addr, uint32_t cwnd)
+{
+	const struct rrc_netroute *general = rrc_netcfg_route(cfg, addr);
+	struct rrc_netroute r = { .dst = *addr, .metric = 1 };
+	char buf[RRC_NL_MSG];
+	struct nlmsghdr *nlh;
+	struct nlattr *metrics;
+
+	r.dst.prefix = addr->family == AF_INET ? 32 : 128;
+	if (!rrc_netcfg_onlink(cfg, addr) && general) {
+		r.via = general->via;
+		r.src = general->src;
+	}
+	if (!cwnd)
+		return rrc_nl_talk(nl, route_msg(buf, RTM_DELROUTE, 0, ifindex, &r), NULL, NULL);
+	nlh = route_msg(buf, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, ifindex, &r);
+	metrics = mnl_attr_nest_start(nlh, RTA_METRICS);
+	mnl_attr_put_u32(nlh, RTAX_INITCWND, cwnd);
+	mnl_attr_nest_end(nlh, metrics);
 	return rrc_nl_talk(nl, nlh, NULL, NULL);
 }
 

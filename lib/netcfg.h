@@ -71,6 +71,15 @@ int rrc_netcfg_neigh(struct mnl_socket *nl, uint32_t ifindex, const struct rrc_n
 /* Is addr on the link itself, by one of cfg's prefixes? */
 int rrc_netcfg_onlink(const struct rrc_netcfg *cfg, const struct rrc_netaddr *addr);
 
+/* The route of cfg that leads to addr when it is not on the link; NULL: there is none. */
+const struct rrc_netroute *rrc_netcfg_route(const struct rrc_netcfg *cfg,
+					    const struct rrc_netaddr *addr);
+
+/* A route to addr alone, as the others lead there, on which connections begin with a congestion
+ * window of cwnd packets; cwnd 0 removes it again. 0 or a negative errno. */
+int rrc_netcfg_wide_route(struct mnl_socket *nl, uint32_t ifindex, const struct rrc_netcfg *cfg,
+			  const struct rrc_netaddr *addr, uint32_t cwnd);
+
 /* A new network namespace with lo up; a descriptor or negative. */
 int rrc_netns_new(struct rrc_error *err);
 

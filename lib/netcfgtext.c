@@ -189,16 +189,35 @@ int rrc_netcfg_parse(const char *text, size_t len, struct rrc_netcfg *cfg, struc
 	return 0;
 }
 
+static int within(const struct rrc_netaddr *net, const struct rrc_netaddr *addr)
+{
+	unsigned int bytes = net->prefix / 8, bits = net->prefix % 8;
+
+	if (net->family != addr->family || memcmp(net->addr, addr->addr, bytes))
+		return 0;
+	return !bits || !((net->addr[bytes] ^ addr->addr[bytes]) >> (8 - bits));
+}
+
 int rrc_netcfg_onlink(const struct rrc_netcfg *cfg, const struct rrc_netaddr *addr)
 {
-	for (uint32_t i = 0; i < cfg->naddrs; i++) {
-		const struct rrc_netaddr *a = &cfg->addrs[i];
-		unsigned int bytes = a->prefix / 8, bits = a->prefix % 8;
-
-		if (a->family != addr->family || memcmp(a->addr, addr->addr, bytes))
-			continue;
-		if (!bits || !((a->addr[bytes] ^ addr->addr[bytes]) >> (8 - bits)))
+	for (uint32_t i = 0; i < cfg->naddrs; i++)
+		if (within(&cfg->addrs[i], addr))
 			return 1;
-	}
 	return 0;
+}
+
+const struct rrc_netroute *rrc_netcfg_route(const struct rrc_netcfg *cfg,
+					    const struct rrc_netaddr *addr)
+{
+	const struct rrc_netroute *best = NULL;
+
+	for (uint32_t i = 0; i < cfg->nroutes; i++) {
+		const struct rrc_netroute *r = &cfg->routes[i];
+
+		if (within(&r->dst, addr) && (!best || r->dst.prefix > best->dst.prefix ||
+					      (r->dst.prefix == best->dst.prefix &&
+					       r->metric < best->metric)))
+			best = r;
+	}
+	return best;
 }

@@ -65,14 +65,15 @@ uint16_t rrc_sum_fold(uint64_t sum)
 	return ntohs((uint16_t)sum);
 }
 
-static uint64_t pseudo_sum(uint16_t family, const uint8_t *src, const uint8_t *dst, uint32_t tcp_len)
+static uint64_t pseudo_sum(uint16_t family, const uint8_t *src, const uint8_t *dst, uint8_t protocol,
+			   uint32_t len)
 {
 	size_t alen = family == AF_INET ? 4 : 16;
 	uint8_t tail[8] = { 0 };
 	uint64_t sum;
 
-	put32(tail, tcp_len);
-	tail[7] = IPPROTO_TCP;
+	put32(tail, len);
+	tail[7] = protocol;
 	sum = rrc_sum_add(0, src, alen);
 	sum = rrc_sum_add(sum, dst, alen);
 	return rrc_sum_add(sum, tail, sizeof(tail));
@@ -80,7 +81,7 @@ static uint64_t pseudo_sum(uint16_t family, const uint8_t *src, const uint8_t *d
 
 static bool sum_right(const struct rrc_packet *pkt, const uint8_t *tcp, uint32_t tcp_len)
 {
-	uint64_t pseudo = pseudo_sum(pkt->family, pkt->src, pkt->dst, tcp_len);
+	uint64_t pseudo = pseudo_sum(pkt->family, pkt->src, pkt->dst, IPPROTO_TCP, tcp_len);
 
 	if (get16(tcp + 16) == rrc_sum_fold(pseudo))
 		return true;	/* to be completed by a network card that it never met */
@@ -211,41 +212,47 @@ enum rrc_packet_result rrc_packet_parse(const void *buf, size_t len, bool sum,
 	}
 }
 
-static size_t build_ip(const struct rrc_bare *bare, uint8_t *p, size_t tcp_len)
+static size_t build_ip(uint16_t family, const uint8_t *src, const uint8_t *dst, uint8_t protocol,
+		       uint8_t *p, size_t len)
 {
-	if (bare->family == AF_INET) {
+	if (family == AF_INET) {
 		memset(p, 0, IP4_HLEN);
 		p[0] = 0x45;
-		put16(p + 2, (uint16_t)(IP4_HLEN + tcp_len));
+		put16(p + 2, (uint16_t)(IP4_HLEN + len));
 		p[6] = 0x40;	/* may not be fragmented */
 		p[8] = 64;
-		p[9] = IPPROTO_TCP;
-		memcpy(p + 12, bare->src, 4);
-		memcpy(p + 16, bare->dst, 4);
+		p[9] = protocol;
+		memcpy(p + 12, src, 4);
+		memcpy(p + 16, dst, 4);
 		put16(p + 10, (uint16_t)~rrc_sum_fold(rrc_sum_add(0, p, IP4_HLEN)));
 		return IP4_HLEN;
 	}
 	memset(p, 0, IP6_HLEN);
 	p[0] = 0x60;
-	put16(p + 4, (uint16_t)tcp_len);
-	p[6] = IPPROTO_TCP;
+	put16(p + 4, (uint16_t)len);
+	p[6] = protocol;
 	p[7] = 64;
-	memcpy(p + 8, bare->src, 16);
-	memcpy(p + 24, bare->dst, 16);
+	memcpy(p + 8, src, 16);
+	memcpy(p + 24, dst, 16);
 	return IP6_HLEN;
+}
+
+static uint8_t *build_ether(const struct rrc_bare *bare, uint8_t *p)
+{
+	memcpy(p, bare->mac_dst, 6);
+	memcpy(p + 6, bare->mac_src, 6);
+	put16(p + 12, bare->family == AF_INET ? ETHERTYPE_IP : ETHERTYPE_IPV6);
+	return p + ETH_HLEN;
 }
 
 size_t rrc_packet_build(const struct rrc_bare *bare, uint8_t *buf)
 {
 	size_t hlen = TCP_HLEN + (bare->ts ? TS_OPT_LEN : 0);
 	size_t tcp_len = hlen + (bare->byte ? 1 : 0);
-	uint8_t *p = buf + ETH_HLEN;
+	uint8_t *p = build_ether(bare, buf);
 	uint64_t sum;
 
-	memcpy(buf, bare->mac_dst, 6);
-	memcpy(buf + 6, bare->mac_src, 6);
-	put16(buf + 12, bare->family == AF_INET ? ETHERTYPE_IP : ETHERTYPE_IPV6);
-	p += build_ip(bare, p, tcp_len);
+	p += build_ip(bare->family, bare->src, bare->dst, IPPROTO_TCP, p, tcp_len);
 	memset(p, 0, tcp_len);
 	put16(p, bare->sport);
 	put16(p + 2, bare->dport);
@@ -261,7 +268,28 @@ size_t rrc_packet_build(const struct rrc_bare *bare, uint8_t *buf)
 		put32(p + 24, bare->tsval);
 		put32(p + 28, bare->tsecr);
 	}
-	sum = pseudo_sum(bare->family, bare->src, bare->dst, (uint32_t)tcp_len);
+	sum = pseudo_sum(bare->family, bare->src, bare->dst, IPPROTO_TCP, (uint32_t)tcp_len);
 	put16(p + 16, (uint16_t)~rrc_sum_fold(rrc_sum_add(sum, p, tcp_len)));
 	return (size_t)(p + tcp_len - buf);
+}
+
+size_t rrc_packet_build_unreachable(const struct rrc_bare *bare, uint8_t *buf)
+{
+	bool v4 = bare->family == AF_INET;
+	uint8_t protocol = v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+	size_t len = 8 + (v4 ? IP4_HLEN : IP6_HLEN) + 8;
+	uint8_t *p = build_ether(bare, buf), *in;
+	uint64_t sum = v4 ? 0 : pseudo_sum(bare->family, bare->src, bare->dst, protocol, (uint32_t)len);
+
+	p += build_ip(bare->family, bare->src, bare->dst, protocol, p, len);
+	memset(p, 0, len);
+	p[0] = v4 ? 3 : 1;	/* destination unreachable: */
+	p[1] = v4 ? 1 : 0;	/* host; no route */
+	in = p + 8;
+	in += build_ip(bare->family, bare->dst, bare->src, IPPROTO_TCP, in, TCP_HLEN);
+	put16(in, bare->dport);
+	put16(in + 2, bare->sport);
+	put32(in + 4, bare->ack);
+	put16(p + 2, (uint16_t)~rrc_sum_fold(rrc_sum_add(sum, p, len)));
+	return (size_t)(p + len - buf);
 }

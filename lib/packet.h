@@ -16,8 +16,8 @@
 #define RRC_TCP_PSH 0x08
 #define RRC_TCP_ACK 0x10
 
-/* Longest frame that rrc_packet_build makes: Ethernet, IPv6, TCP with timestamps, one byte. */
-#define RRC_PACKET_BARE_MAX (14 + 40 + 20 + 12 + 1)
+/* Longest frame made here: Ethernet, IPv6, ICMP, and the begin of the packet that it is about. */
+#define RRC_PACKET_BARE_MAX (14 + 40 + 8 + 40 + 8)
 
 enum rrc_packet_opts {
 	RRC_PKT_MSS = 1 << 0,
@@ -70,6 +70,10 @@ struct rrc_bare {
 
 /* Makes an Ethernet frame with checksums; returns its length. buf has RRC_PACKET_BARE_MAX bytes. */
 size_t rrc_packet_build(const struct rrc_bare *bare, uint8_t *buf);
+
+/* Makes the ICMP message that the packet dst -> src with bare->ack as its sequence number (and the
+ * ports the other way round) found no way to src; it goes where the bare segment would go. */
+size_t rrc_packet_build_unreachable(const struct rrc_bare *bare, uint8_t *buf);
 
 /* The internet checksum's running sum over len bytes, to be folded by rrc_sum_fold. */
 uint64_t rrc_sum_add(uint64_t sum, const void *data, size_t len);

@@ -199,7 +199,7 @@ int rrc_tcp_rebuild(int sock, const struct rrc_conn *conn, const struct rrc_tcp_
 	ret = reopen(sock);
 	if (!ret && (step = "buffers"))
 		ret = raise_buffers(fix, conn->s.rcvd - conn->s.read,
-				    conn->s.written - conn->s.acked);
+				    rrc_max(conn->s.written, conn->s.claimed) - conn->s.acked);
 	if (!ret && (step = "maximum segment"))	/* before connect: else segments stay at 536 bytes */
 		ret = set_int(sock, IPPROTO_TCP, TCP_MAXSEG, (int)b->mss_clamp);
 	if (!ret && (step = "sequence numbers"))

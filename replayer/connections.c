@@ -15,6 +15,9 @@
 
 #define ASK_NS 5000000ull	/* a living client on the same network answers within 0.3 ms */
 #define ASK_EACH_NS 20000ull	/* more time for many clients */
+#define REVERTS 5		/* doublings of a client's timer that are taken back: 6 s of silence */
+#define TSO_MAX 65536		/* a burst; TCP waits for a whole one to fit into the window */
+#define TS_LEN 12		/* what the timestamps take of each segment */
 #define NEIGHBOURS 256		/* entries made in advance; the kernel asks for the rest itself */
 
 struct one {			/* one connection on its way */
@@ -310,19 +313,53 @@ static void rebuild(struct rrc_takeover *t, struct one *o, struct rrc_takeover_r
 		rep->unread += conn->s.rcvd - conn->s.read;
 }
 
+/*
+ * A write that had not returned had sent bytes already, and the client has them. The application will
+ * write them again (it must: it computes the same), and the client throws them away. But our kernel
+ * takes no acknowledgement of what it has not sent, so they must all go out in the first window.
+ */
+static void rebuild_wide(struct rrc_takeover *t, struct one *o, struct rrc_takeover_report *rep)
+{
+	const struct rrc_conn *conn = o->conn;
+	uint64_t again = conn->s.claimed - conn->s.acked;
+	uint32_t mss = rrc_max(conn->s.birth.mss_clamp, 100u);
+	struct mnl_socket *nl = again > mss ? rrc_nl_open(t->opts->netns, NULL) : NULL;
+	struct rrc_netaddr peer = { 0 };
+	uint8_t local[16];
+
+	if (!nl) {
+		rebuild(t, o, rep);
+		return;
+	}
+	peer.family = (uint8_t)rrc_conn_addrs(conn, local, peer.addr);
+	rrc_netcfg_wide_route(nl, t->ifindex, t->opts->cfg, &peer,
+			      (uint32_t)(again / (mss - TS_LEN)) + 3 * (TSO_MAX / mss + 1));
+	rebuild(t, o, rep);
+	rrc_netcfg_wide_route(nl, t->ifindex, t->opts->cfg, &peer, 0);
+	mnl_socket_close(nl);
+}
+
 static bool goes_on(const struct one *o)
 {
 	return o->what == RRC_TAKEN_REBUILT || o->what == RRC_TAKEN_FINISHING;
 }
 
-/* One in-window acknowledgement makes a client that waits for a timer send at once. */
+/* An acknowledgement of more than the client knew makes it send at once. If it knew, what it sent
+ * last is lost and it waits for a timer: that is made as short as it can be. */
+static void nudge_one(struct rrc_takeover *t, const struct one *o)
+{
+	rrc_rawlink_ack(&t->link, o->conn, rrc_tcp_tsval_now(&o->fix));
+	for (int i = 0; i < REVERTS && o->conn->s.peer_nxt > o->conn->s.rcvd; i++)
+		rrc_rawlink_revert_timer(&t->link, o->conn);
+}
+
 static void nudge_all(struct rrc_takeover *t)
 {
 	for (uint32_t i = 0; i < t->n; i++) {
 		struct one *o = &t->all[i];
 
 		if (goes_on(o))
-			rrc_rawlink_ack(&t->link, o->conn, rrc_tcp_tsval_now(&o->fix));
+			nudge_one(t, o);
 		else if (o->what == RRC_TAKEN_RESET)
 			rrc_rawlink_reset(&t->link, o->conn);
 	}
@@ -419,7 +456,7 @@ int rrc_takeover_connections(struct rrc_takeover *t, struct rrc_conns *conns,
 	t1 = rrc_now_ns(CLOCK_MONOTONIC);
 	know_neighbours(t);
 	for (uint32_t i = 0; i < t->n; i++)
-		rebuild(t, &t->all[i], rep);
+		rebuild_wide(t, &t->all[i], rep);
 	t2 = rrc_now_ns(CLOCK_MONOTONIC);
 	/* From the first byte that we send on, answers must get in. */
 	ret = open_ingress(t, err);

@@ -122,7 +122,8 @@ static struct rrc_bare from_us(const struct rrc_rawlink *link, const struct rrc_
 	return f;
 }
 
-static int queue(struct rrc_rawlink *link, const struct rrc_bare *f)
+static int queue_by(struct rrc_rawlink *link, const struct rrc_bare *f,
+		    size_t (*build)(const struct rrc_bare *, uint8_t *))
 {
 	static const uint8_t none[6];
 	int ret = 0;
@@ -131,9 +132,21 @@ static int queue(struct rrc_rawlink *link, const struct rrc_bare *f)
 		return -EHOSTUNREACH;
 	if (link->n == RRC_RAW_BATCH)
 		ret = rrc_rawlink_flush(link);
-	link->iov[link->n].iov_len = rrc_packet_build(f, link->frames[link->n]);
+	link->iov[link->n].iov_len = build(f, link->frames[link->n]);
 	link->n++;
 	return ret;
+}
+
+static int queue(struct rrc_rawlink *link, const struct rrc_bare *f)
+{
+	return queue_by(link, f, rrc_packet_build);
+}
+
+int rrc_rawlink_revert_timer(struct rrc_rawlink *link, const struct rrc_conn *conn)
+{
+	struct rrc_bare f = from_us(link, conn, 0);
+
+	return queue_by(link, &f, rrc_packet_build_unreachable);
 }
 
 int rrc_rawlink_ask(struct rrc_rawlink *link, const struct rrc_conn *conn, uint32_t tsval, bool again)

@@ -32,11 +32,14 @@ int rrc_rawlink_open(struct rrc_rawlink *link, int netns, uint32_t ifindex, cons
 		     const char *hostif, struct rrc_error *err);
 void rrc_rawlink_close(struct rrc_rawlink *link);
 
-/* All three put a frame into the batch; rrc_rawlink_flush sends it. -EHOSTUNREACH when the client's
+/* All of these put a frame into the batch; rrc_rawlink_flush sends it. -EHOSTUNREACH when the client's
  * MAC is not known. tsval is 0 without timestamps. */
 int rrc_rawlink_ask(struct rrc_rawlink *link, const struct rrc_conn *conn, uint32_t tsval, bool again);
 int rrc_rawlink_ack(struct rrc_rawlink *link, const struct rrc_conn *conn, uint32_t tsval);
 int rrc_rawlink_reset(struct rrc_rawlink *link, const struct rrc_conn *conn);
+/* The client's timer may have been doubled several times meanwhile. Each such message, after an ack,
+ * takes one doubling back, and retransmits at once if the timer had run out by then (RFC 6069). */
+int rrc_rawlink_revert_timer(struct rrc_rawlink *link, const struct rrc_conn *conn);
 int rrc_rawlink_flush(struct rrc_rawlink *link);
 
 /* The client's FIN, into our own kernel, at once. */

@@ -52,13 +52,15 @@ struct app {			/* one connection, seen by the server: its memory */
 	int sock;
 	uint8_t kind, id, shut, eof;
 	uint64_t read, written;
+	uint64_t read_before, written_before;	/* protection began; 0: it was there from the birth on */
 	uint64_t cookie;
 	uint16_t port;		/* the client's */
 };
 
 struct shared {			/* by all processes */
 	volatile uint64_t cut_ns, live_ns;
-	volatile uint32_t greeted, queued, stop_accept, released, restored;
+	volatile uint32_t greeted, queued, stop_accept, released, restored, busy;
+	volatile uint32_t want_midcall, midcall; /* fail when a write has left but not returned */
 	volatile uint64_t bulk_bytes;
 	uint32_t npeers, napps;
 	struct peer peers[MAX_CONNS];

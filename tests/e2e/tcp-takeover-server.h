@@ -9,9 +9,11 @@
 
 #include <asm/unistd.h>
 #include <linux/if_packet.h>
+#include <linux/sockios.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 
 #include "netcfg.h"
 #include "record.h"
@@ -21,6 +23,7 @@
 struct server {
 	struct shared *sh;
 	uint8_t *log;		/* shared; NULL on the backup: nothing is recorded */
+	int late;		/* no births in the log: protection begins when all is under way */
 	int capture;		/* AF_PACKET */
 	int listener;
 };
@@ -44,6 +47,7 @@ static void log_record(struct server *s, struct rrc_rec rec, const void *head, s
 		memcpy(p + sizeof(seg), head, headlen);
 		memcpy(p + sizeof(seg) + headlen, data, len);
 	}
+	memset(p + (rec.nseg ? sizeof(seg) + seg.len : 0), 0, 8);	/* the padding */
 	__sync_synchronize();
 	s->sh->log_len += rec.size;
 }
@@ -100,7 +104,8 @@ static void log_birth(struct server *s, struct app *a)
 	a->cookie = rec.obj = snap.birth.cookie;
 	a->port = snap.birth.rport;
 	snap.birth.state = TCP_ESTABLISHED;
-	log_record(s, rec, &snap.birth, sizeof(snap.birth), NULL, 0);
+	if (!s->late)
+		log_record(s, rec, &snap.birth, sizeof(snap.birth), NULL, 0);
 	rrc_tcp_snapshot_free(&snap);
 	log_call(s, __NR_accept4, a->cookie, a->sock, 0, NULL, 0);
 }
@@ -135,6 +140,19 @@ static void app_close(struct server *s, struct app *a)
 	a->sock = -1;
 }
 
+/* The failure finds us in a write all of whose bytes the client has acknowledged. */
+static void stay_in_call(struct server *s, struct app *a)
+{
+	int left = 1;
+
+	while (left && !ioctl(a->sock, SIOCOUTQ, &left))
+		poll(NULL, 0, 1);
+	log_packets(s);
+	s->sh->midcall = 1;
+	for (;;)
+		pause();
+}
+
 static void app_write(struct server *s, struct app *a)
 {
 	uint64_t want = should_write(s, a);
@@ -153,6 +171,8 @@ static void app_write(struct server *s, struct app *a)
 			app_close(s, a);
 			return;
 		}
+		if (s->log && s->sh->want_midcall && a->kind == DOWN && n > 65536)
+			stay_in_call(s, a);
 		log_call(s, __NR_sendto, a->cookie, n, 0, data, (size_t)n);
 		a->written += (uint64_t)n;
 	}
@@ -230,7 +250,9 @@ static void run_server(struct server *s)
 			pfd[i].events = (a->eof ? 0 : POLLIN) |
 					(a->written < should_write(s, a) ? POLLOUT : 0);
 		}
+		s->sh->busy = 0;
 		poll(pfd, n + 1, 10);
+		s->sh->busy = 1;
 		log_packets(s);
 		for (uint32_t i = 0; i < n; i++) {
 			struct app *a = &s->sh->apps[i];

@@ -8,6 +8,7 @@
 #include <linux/rtnetlink.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -34,6 +35,7 @@ struct world {
 	pid_t backup_pidfd;
 	struct rrc_conns *conns;
 	size_t folded;
+	int late, midcall;
 };
 
 static struct rrc_error err;
@@ -66,6 +68,15 @@ static void make_bridge(void)
 	if (!nl || rrc_nl_talk(nl, nlh, NULL, NULL))
 		die("make a bridge: %s", strerror(errno));
 	mnl_socket_close(nl);
+}
+
+static pid_t start(void)
+{
+	pid_t pid = CK(fork());
+
+	if (!pid)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return pid;
 }
 
 static void in_ns(int ns)
@@ -133,6 +144,47 @@ static void fold(struct world *w, int save)
 	free(buf);
 }
 
+/* Protection begins: what is open is read once while the server stands still. */
+static void snapshot(struct world *w)
+{
+	int pidfd = CK((int)syscall(SYS_pidfd_open, w->primary, 0));
+	uint64_t start = now();
+	uint32_t n = 0;
+
+	for (;;) {	/* between a call and its record there must be no cut */
+		kill(w->primary, SIGSTOP);
+		waitpid(w->primary, NULL, WUNTRACED);
+		if (!w->sh->busy)
+			break;
+		kill(w->primary, SIGCONT);
+		poll(NULL, 0, 1);
+	}
+	rrc_conns_free(w->conns);
+	w->conns = rrc_conns_new();
+	w->folded = w->sh->log_len;
+	for (uint32_t i = 0; i < w->sh->napps; i++) {
+		struct app *a = &w->sh->apps[i];
+		struct rrc_tcp_snapshot snap;
+		int sock;
+
+		if (a->sock < 0)
+			continue;
+		sock = CK((int)syscall(SYS_pidfd_getfd, pidfd, a->sock, 0));
+		OK(rrc_tcp_snapshot(sock, &snap, &err));
+		OK(rrc_conns_add(w->conns, &snap.birth, snap.unread, snap.nunread, snap.unacked,
+				 snap.nunacked, &err));
+		/* In the table the streams begin here, in the application's mind they began before. */
+		a->read_before = a->read;
+		a->written_before = a->written - snap.nunacked;
+		rrc_tcp_snapshot_free(&snap);
+		close(sock);
+		n++;
+	}
+	printf("read %u live connections in %.2f ms\n", n, (now() - start) / 1e6);
+	close(pidfd);
+	kill(w->primary, SIGCONT);
+}
+
 static int app_of(const struct shared *sh, uint64_t cookie)
 {
 	for (uint32_t i = 0; i < sh->napps; i++)
@@ -151,8 +203,8 @@ static int restore_app(struct rrc_conn *conn, void *ctx)
 	if (i < 0)
 		die("connection %u is in the log, but the server does not know it", conn->s.birth.rport);
 	a = &w->sh->apps[i];
-	a->read = conn->s.read;
-	a->written = conn->s.written;
+	a->read = a->read_before + conn->s.read;
+	a->written = a->written_before + conn->s.written;
 	a->shut = conn->s.shut_wr;
 	a->eof = 0;
 	/* -2: to be made by the backup */
@@ -175,6 +227,8 @@ static void run_backup(struct world *w)
 			continue;
 		}
 		a->sock = CK(socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+		/* As CRIU leaves it with --tcp-close: shut both ways, though it says ENOTCONN. */
+		shutdown(a->sock, SHUT_RDWR);
 	}
 	w->sh->restored = 1;
 	while (!w->sh->released)
@@ -241,7 +295,7 @@ static void take_over(struct world *w, struct rrc_takeover_report *rep)
 	if (!t)
 		die("prepare: %s", err.msg);
 	OK(rrc_announce_open(&ann, w->backup_ns, &w->server_cfg, &err));
-	w->backup = CK(fork());
+	w->backup = start();
 	if (!w->backup)
 		run_backup(w);
 	w->backup_pidfd = CK((int)syscall(SYS_pidfd_open, w->backup, 0));
@@ -299,6 +353,13 @@ static int judge(const struct shared *sh, const char *kinds)
 	return faults ? 1 : 0;
 }
 
+static void show_sockets(int ns)
+{
+	in_ns(ns);
+	if (system("ss -tinmoH state all | head -40"))
+		printf("no ss\n");
+}
+
 /* The server, too, got all that was sent after it had shut down. 0: yes. */
 static int server_finished(struct world *w)
 {
@@ -321,7 +382,9 @@ static int server_finished(struct world *w)
 	return left != 0;
 }
 
-/* Arguments: kinds and numbers, as D2 U2 T30 I16; -4, -6: one family only; -b BYTES before the failure. */
+/* Arguments: kinds and numbers, as D2 U2 T30 I16; -4, -6: one family only; -b BYTES before the failure,
+ * -d MS of silence, -s: protection begins when half of the bytes have passed,
+ * -k: the server is in a write at the failure. */
 int main(int argc, char **argv)
 {
 	struct world w = { 0 };
@@ -349,6 +412,10 @@ int main(int argc, char **argv)
 			families = a[1] == '4' ? 1 : 2;
 		} else if (!strcmp(a, "-b") && i + 1 < argc) {
 			before = strtoull(argv[++i], NULL, 0);
+		} else if (!strcmp(a, "-k")) {
+			w.midcall = 1;
+		} else if (!strcmp(a, "-s")) {
+			w.late = 1;
 		} else if (!strcmp(a, "-d") && i + 1 < argc) {
 			detect_ms = (uint32_t)atoi(argv[++i]);
 		} else {
@@ -367,29 +434,34 @@ int main(int argc, char **argv)
 	}
 	w.conns = rrc_conns_new();
 	build_world(&w);
-	w.primary = CK(fork());
+	w.primary = start();
 	if (!w.primary) {
 		struct server s = { .sh = sh, .log = w.log, .capture = w.capture,
-				    .listener = w.listener };
+				    .listener = w.listener, .late = w.late };
 
 		in_ns(w.primary_ns);
 		run_server(&s);
 	}
 	close(w.listener);
-	w.client = CK(fork());
+	w.client = start();
 	if (!w.client) {
 		in_ns(w.client_ns);
 		run_client(sh, v4_server, v6_server);
 		_exit(0);
 	}
 	wait_for(&sh->greeted, sh->npeers - queued, "connected");
-	while (sh->bulk_bytes < before) {
+	for (int snapped = !w.late; sh->bulk_bytes < before || !snapped;) {
+		if (!snapped && sh->bulk_bytes >= before / 2) {
+			snapshot(&w);
+			snapped = 1;
+		}
 		fold(&w, 1);
 		poll(NULL, 0, 20);
 	}
 	sh->stop_accept = 1;
 	wait_for(&sh->queued, queued, "queued");
-	poll(NULL, 0, 50);
+	sh->want_midcall = (uint32_t)w.midcall;
+	wait_for(&sh->midcall, (uint32_t)w.midcall, "in a write");
 	fold(&w, 1);
 	fail_primary(&w);
 	fold(&w, 1);
@@ -402,8 +474,10 @@ int main(int argc, char **argv)
 	rrc_takeover_report_free(&rep);
 
 	for (uint64_t start = now(); !(ret = waitpid(w.client, &status, WNOHANG));) {
-		if (now() - start > 30000000000ull) {
-			printf("the client still waits after 30 s\n");
+		if (now() - start > 10000000000ull) {
+			printf("the client still waits after 10 s\n");
+			show_sockets(w.client_ns);
+			show_sockets(w.backup_ns);
 			kill(w.client, SIGKILL);
 			waitpid(w.client, &status, 0);
 			break;

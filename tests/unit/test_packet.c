@@ -157,3 +157,28 @@ Test(packet, options_of_a_syn)
 	p[6] = 0x20;			/* a fragment */
 	cr_assert_eq(rrc_packet_parse(p, sizeof(p), false, &pkt), RRC_PACKET_NOT_TCP);
 }
+
+Test(packet, unreachable_names_the_lost_segment)
+{
+	uint16_t families[] = { AF_INET, AF_INET6 };
+
+	for (int f = 0; f < 2; f++) {
+		uint8_t frame[RRC_PACKET_BARE_MAX], *icmp = frame + 14 + (f ? 40 : 20);
+		uint8_t *inner = icmp + 8, *tcp = inner + (f ? 40 : 20);
+		struct rrc_bare b = bare(families[f]);
+		size_t len = rrc_packet_build_unreachable(&b, frame), n = (size_t)(frame + len - icmp);
+		uint8_t tail[8] = { 0, 0, 0, (uint8_t)n, 0, 0, 0, IPPROTO_ICMPV6 };
+		uint64_t sum = rrc_sum_add(0, icmp, n);
+
+		cr_assert_leq(len, sizeof(frame));
+		if (f)
+			sum = rrc_sum_add(rrc_sum_add(sum, frame + 22, 32), tail, 8);
+		cr_assert_eq(rrc_sum_fold(sum), 0xffff);
+		cr_assert_eq(icmp[0], f ? 1 : 3);
+		/* The segment was on its way from them to us. */
+		cr_assert_arr_eq(inner + (f ? 8 : 12), b.dst, f ? 16 : 4);
+		cr_assert_eq(tcp[0] << 8 | tcp[1], b.dport);
+		cr_assert_eq(tcp[2] << 8 | tcp[3], b.sport);
+		cr_assert_eq(tcp[7], b.ack);
+	}
+}

@@ -131,7 +131,8 @@ int rrc_host_criu(char *path, size_t len, struct rrc_error *err)
 
 	if (env && *env) {
 		if (access(env, X_OK) < 0 || strlen(env) >= len)
-			return rrc_fail_exit(err, RRC_EXIT_HOST, -EINVAL, "RRC_CRIU=%s: %s", env, strerror(errno));
+			return rrc_fail_exit(err, RRC_EXIT_HOST, -EINVAL, "RRC_CRIU=%s: %s", env,
+					     strerror(errno));
 		strcpy(path, env);
 		return 0;
 	}
@@ -148,7 +149,8 @@ int rrc_host_criu(char *path, size_t len, struct rrc_error *err)
 			if (criu_passes(path))
 				return 0;
 	path[0] = 0;
-	return rrc_fail_exit(err, RRC_EXIT_HOST, -ENOENT,
-			     "no CRIU works on this kernel as this user; `make deps` gets one (`criu check` says why "
-			     "one does not work; RRC_CRIU=PATH names another)");
+	return rrc_fail_exit(
+		err, RRC_EXIT_HOST, -ENOENT,
+		"no CRIU works on this kernel as this user; `make deps` gets one (`criu check` says why "
+		"one does not work; RRC_CRIU=PATH names another)");
 }

@@ -32,18 +32,18 @@ int rrc_host_helper(const char *name, char *path, size_t len, struct rrc_error *
 int rrc_host_run(char *const argv[], char *out, size_t len);
 
 /* Each tries the thing: 1 yes, 0 no, negative errno: could not be found out. */
-int rrc_host_btf(void);			/* the kernel carries its types */
-int rrc_host_kfunc(const char *name);	/* a function that programs may call is in its BTF */
-int rrc_host_tp_btf(void);		/* a program on tp_btf/sys_exit loads and attaches */
-int rrc_host_tc(void);			/* a tc classifier loads */
-int rrc_host_ringbuf_dynptr(void);	/* records of exact size in a ring buffer */
-int rrc_host_bpffs(void);		/* mounted at /sys/fs/bpf; 0: it can be */
-int rrc_host_nfqueue(void);		/* the NFQUEUE target, tried in a network namespace of its own */
+int rrc_host_btf(void); /* the kernel carries its types */
+int rrc_host_kfunc(const char *name); /* a function that programs may call is in its BTF */
+int rrc_host_tp_btf(void); /* a program on tp_btf/sys_exit loads and attaches */
+int rrc_host_tc(void); /* a tc classifier loads */
+int rrc_host_ringbuf_dynptr(void); /* records of exact size in a ring buffer */
+int rrc_host_bpffs(void); /* mounted at /sys/fs/bpf; 0: it can be */
+int rrc_host_nfqueue(void); /* the NFQUEUE target, tried in a network namespace of its own */
 int rrc_host_pagemap_scan(void);
 int rrc_host_uffd_wp_async(void);
-int rrc_host_ptrace(void);		/* a child can be seized and stopped */
-int rrc_host_mem_write(void);		/* read-only memory of a child can be written */
-int rrc_host_fork_module(void);		/* kmod-fork is loaded */
+int rrc_host_ptrace(void); /* a child can be seized and stopped */
+int rrc_host_mem_write(void); /* read-only memory of a child can be written */
+int rrc_host_fork_module(void); /* kmod-fork is loaded */
 
 /* Names of the capabilities that are needed and that this process lacks, "" if none. */
 void rrc_host_missing_caps(char *buf, size_t len);

@@ -30,7 +30,7 @@ struct pm_scan_arg {
 struct page_region {
 	uint64_t start, end, categories;
 };
-#define PAGEMAP_SCAN _IOWR('f', 16, struct pm_scan_arg)
+#define PAGEMAP_SCAN	_IOWR('f', 16, struct pm_scan_arg)
 #define PAGE_IS_PRESENT (1 << 3)
 #endif
 #ifndef UFFD_FEATURE_WP_ASYNC
@@ -107,7 +107,8 @@ int rrc_host_tc(void)
 int rrc_host_ringbuf_dynptr(void)
 {
 	libbpf_print_fn_t old = libbpf_set_print(quiet);
-	int ret = libbpf_probe_bpf_helper(BPF_PROG_TYPE_RAW_TRACEPOINT, BPF_FUNC_ringbuf_reserve_dynptr, NULL);
+	int ret = libbpf_probe_bpf_helper(BPF_PROG_TYPE_RAW_TRACEPOINT,
+					  BPF_FUNC_ringbuf_reserve_dynptr, NULL);
 
 	libbpf_set_print(old);
 	return ret;
@@ -124,8 +125,9 @@ int rrc_host_bpffs(void)
 
 int rrc_host_nfqueue(void)
 {
-	static const char cmd[] = "PATH=$PATH:/usr/sbin:/sbin; command -v iptables unshare >/dev/null || exit 127; "
-				  "exec unshare -n iptables -w -t mangle -A OUTPUT -j NFQUEUE --queue-num 1";
+	static const char cmd[] =
+		"PATH=$PATH:/usr/sbin:/sbin; command -v iptables unshare >/dev/null || exit 127; "
+		"exec unshare -n iptables -w -t mangle -A OUTPUT -j NFQUEUE --queue-num 1";
 	char *argv[] = { "/bin/sh", "-c", (char *)cmd, NULL };
 	int ret = rrc_host_run(argv, NULL, 0);
 
@@ -138,8 +140,11 @@ int rrc_host_pagemap_scan(void)
 	long page = sysconf(_SC_PAGESIZE);
 	struct page_region region;
 	struct pm_scan_arg arg = {
-		.size = sizeof(arg), .vec = (uintptr_t)&region, .vec_len = 1,
-		.category_mask = PAGE_IS_PRESENT, .return_mask = PAGE_IS_PRESENT,
+		.size = sizeof(arg),
+		.vec = (uintptr_t)&region,
+		.vec_len = 1,
+		.category_mask = PAGE_IS_PRESENT,
+		.return_mask = PAGE_IS_PRESENT,
 	};
 
 	if (fd < 0)
@@ -154,7 +159,8 @@ int rrc_host_uffd_wp_async(void)
 {
 	rrc_autoclose int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 	struct uffdio_api api = {
-		.api = UFFD_API, .features = UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_PAGEFAULT_FLAG_WP,
 	};
 
 	if (fd < 0)
@@ -186,7 +192,7 @@ static void end_child(pid_t pid)
 {
 	kill(pid, SIGKILL);
 	while (waitpid(pid, NULL, __WALL) == pid)
-		;	/* stops that were on their way, then its end */
+		; /* stops that were on their way, then its end */
 }
 
 int rrc_host_ptrace(void)
@@ -229,8 +235,8 @@ void rrc_host_missing_caps(char *buf, size_t len)
 		unsigned int cap;
 		const char *name;
 	} need[] = {
-		{ CAP_SYS_ADMIN, "CAP_SYS_ADMIN" }, { CAP_SYS_PTRACE, "CAP_SYS_PTRACE" },
-		{ CAP_NET_ADMIN, "CAP_NET_ADMIN" }, { CAP_NET_RAW, "CAP_NET_RAW" },
+		{ CAP_SYS_ADMIN, "CAP_SYS_ADMIN" },	  { CAP_SYS_PTRACE, "CAP_SYS_PTRACE" },
+		{ CAP_NET_ADMIN, "CAP_NET_ADMIN" },	  { CAP_NET_RAW, "CAP_NET_RAW" },
 		{ CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE" }, { CAP_KILL, "CAP_KILL" },
 	};
 	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
@@ -242,7 +248,8 @@ void rrc_host_missing_caps(char *buf, size_t len)
 		memset(data, 0, sizeof(data));
 	for (i = 0; i < RRC_ARRAY_SIZE(need) && used < len; i++)
 		if (!(data[need[i].cap / 32].effective & (1u << need[i].cap % 32)))
-			used += (size_t)snprintf(buf + used, len - used, "%s%s", used ? " " : "", need[i].name);
+			used += (size_t)snprintf(buf + used, len - used, "%s%s", used ? " " : "",
+						 need[i].name);
 }
 
 int rrc_host_require(struct rrc_error *err)
@@ -251,13 +258,16 @@ int rrc_host_require(struct rrc_error *err)
 
 	rrc_host_missing_caps(caps, sizeof(caps));
 	if (caps[0])
-		return rrc_fail_exit(err, RRC_EXIT_HOST, -EPERM, "this needs root (missing: %s); run it with sudo", caps);
-	if (!rrc_host_btf())
-		return rrc_fail_exit(err, RRC_EXIT_HOST, -ENOSYS,
-				     "this kernel carries no type information (CONFIG_DEBUG_INFO_BTF); "
-				     "the kernels of Debian and Ubuntu do");
-	if (!rrc_host_ptrace())
 		return rrc_fail_exit(err, RRC_EXIT_HOST, -EPERM,
-				     "processes cannot be traced here (kernel.yama.ptrace_scope = 3?)");
+				     "this needs root (missing: %s); run it with sudo", caps);
+	if (!rrc_host_btf())
+		return rrc_fail_exit(
+			err, RRC_EXIT_HOST, -ENOSYS,
+			"this kernel carries no type information (CONFIG_DEBUG_INFO_BTF); "
+			"the kernels of Debian and Ubuntu do");
+	if (!rrc_host_ptrace())
+		return rrc_fail_exit(
+			err, RRC_EXIT_HOST, -EPERM,
+			"processes cannot be traced here (kernel.yama.ptrace_scope = 3?)");
 	return 0;
 }

@@ -16,10 +16,13 @@
 #define KERNEL_MAJOR 6
 #define KERNEL_MINOR 1
 
-enum need { NEEDED, OPTIONAL };
+enum need {
+	NEEDED,
+	OPTIONAL
+};
 
 struct answer {
-	int state;	/* 1 there, 0 missing, negative errno: could not be found out */
+	int state; /* 1 there, 0 missing, negative errno: could not be found out */
 	char detail[256];
 };
 
@@ -40,7 +43,8 @@ static void check_kernel(struct answer *a)
 
 	uname(&u);
 	say(a, "%s, %s", u.release, u.machine);
-	a->state = sscanf(u.release, "%d.%d", &major, &minor) == 2 && !strcmp(u.machine, "x86_64") &&
+	a->state = sscanf(u.release, "%d.%d", &major, &minor) == 2 &&
+		   !strcmp(u.machine, "x86_64") &&
 		   (major > KERNEL_MAJOR || (major == KERNEL_MAJOR && minor >= KERNEL_MINOR));
 }
 
@@ -88,13 +92,15 @@ static void check_ringbuf(struct answer *a)
 static void check_user_dynptr(struct answer *a)
 {
 	a->state = rrc_host_kfunc("bpf_probe_read_user_dynptr");
-	say(a, "bpf_probe_read_user_dynptr%s", a->state == 1 ? "" : ": payloads are copied in slices");
+	say(a, "bpf_probe_read_user_dynptr%s",
+	    a->state == 1 ? "" : ": payloads are copied in slices");
 }
 
 static void check_reqsk(struct answer *a)
 {
 	a->state = rrc_host_kfunc("bpf_sk_assign_tcp_reqsk");
-	say(a, "bpf_sk_assign_tcp_reqsk%s", a->state == 1 ? "" : ": connections not accepted yet are reset");
+	say(a, "bpf_sk_assign_tcp_reqsk%s",
+	    a->state == 1 ? "" : ": connections not accepted yet are reset");
 }
 
 static void check_nfqueue(struct answer *a)
@@ -154,11 +160,11 @@ static void check_module(struct answer *a)
 static void check_cgroups(struct answer *a)
 {
 	struct statfs st;
-	const long cgroup2 = 0x63677270;	/* CGROUP2_SUPER_MAGIC */
+	const long cgroup2 = 0x63677270; /* CGROUP2_SUPER_MAGIC */
 	int unified = statfs("/sys/fs/cgroup", &st) == 0 && st.f_type == cgroup2;
 	int hybrid = statfs("/sys/fs/cgroup/unified", &st) == 0 && st.f_type == cgroup2;
 
-	a->state = 1;	/* any layout will do; it decides which runtimes work */
+	a->state = 1; /* any layout will do; it decides which runtimes work */
 	say(a, unified ? "version 2" : hybrid ? "hybrid (crun may refuse to run)" : "version 1");
 }
 
@@ -183,26 +189,38 @@ static const struct row {
 	enum need need;
 	void (*check)(struct answer *a);
 	const char *hint;
+	int root; /* cannot be tried without the capabilities */
 } rows[] = {
-	{ "kernel", NEEDED, check_kernel, "x86-64, 6.1 or newer: Debian 12 or later" },
-	{ "capabilities", NEEDED, check_caps, "run as root (sudo rrc-trace --check)" },
-	{ "kernel types", NEEDED, check_btf, "a kernel with CONFIG_DEBUG_INFO_BTF, as Debian's are" },
-	{ "bpf filesystem", NEEDED, check_bpffs, "mount -t bpf bpf /sys/fs/bpf" },
-	{ "call recorder", NEEDED, check_tp_btf, "BPF tracing must be allowed: root, no lockdown=confidentiality" },
-	{ "packet recorder", NEEDED, check_tc, "a kernel with CONFIG_NET_CLS_BPF" },
-	{ "exact records", NEEDED, check_ringbuf, "a kernel from 5.19 on" },
-	{ "fast payloads", OPTIONAL, check_user_dynptr, "a kernel from 6.16 on" },
-	{ "packet gate", NEEDED, check_nfqueue, "make deps (package iptables); modules nfnetlink_queue and xt_NFQUEUE" },
-	{ "checkpoints", NEEDED, check_criu, "make deps" },
-	{ "tracing", NEEDED, check_ptrace, "sysctl kernel.yama.ptrace_scope below 3" },
-	{ "memory writes", NEEDED, check_mem, "no kernel restriction of /proc/PID/mem (proc_mem.force_override=always)" },
-	{ "open files", NEEDED, check_nofile, "sysctl fs.nr_open no higher than `ulimit -Hn`" },
-	{ "page scan", OPTIONAL, check_scan, "a kernel from 6.7 on" },
-	{ "write tracking", OPTIONAL, check_uffd, "a kernel from 6.7 on with CONFIG_USERFAULTFD" },
-	{ "accept queue", OPTIONAL, check_reqsk, "a kernel from 6.9 on" },
-	{ "fork module", OPTIONAL, check_module, "build and load kmod-fork" },
-	{ "cgroups", OPTIONAL, check_cgroups, "" },
+	{ "kernel", NEEDED, check_kernel, "x86-64, 6.1 or newer: Debian 12 or later", 0 },
+	{ "capabilities", NEEDED, check_caps, "run as root (sudo rrc-trace --check)", 0 },
+	{ "kernel types", NEEDED, check_btf, "a kernel with CONFIG_DEBUG_INFO_BTF, as Debian's are",
+	  0 },
+	{ "bpf filesystem", NEEDED, check_bpffs, "mount -t bpf bpf /sys/fs/bpf", 0 },
+	{ "call recorder", NEEDED, check_tp_btf,
+	  "BPF tracing must be allowed: root, no lockdown=confidentiality", 1 },
+	{ "packet recorder", NEEDED, check_tc, "a kernel with CONFIG_NET_CLS_BPF", 1 },
+	{ "exact records", NEEDED, check_ringbuf, "a kernel from 5.19 on", 0 },
+	{ "fast payloads", OPTIONAL, check_user_dynptr, "a kernel from 6.16 on", 0 },
+	{ "packet gate", NEEDED, check_nfqueue,
+	  "make deps (package iptables); modules nfnetlink_queue and xt_NFQUEUE", 1 },
+	{ "checkpoints", NEEDED, check_criu, "make deps", 1 },
+	{ "tracing", NEEDED, check_ptrace, "sysctl kernel.yama.ptrace_scope below 3", 0 },
+	{ "memory writes", NEEDED, check_mem,
+	  "no kernel restriction of /proc/PID/mem (proc_mem.force_override=always)", 0 },
+	{ "open files", NEEDED, check_nofile, "sysctl fs.nr_open no higher than `ulimit -Hn`", 0 },
+	{ "page scan", OPTIONAL, check_scan, "a kernel from 6.7 on", 0 },
+	{ "write tracking", OPTIONAL, check_uffd, "a kernel from 6.7 on with CONFIG_USERFAULTFD",
+	  1 },
+	{ "accept queue", OPTIONAL, check_reqsk, "a kernel from 6.9 on", 0 },
+	{ "fork module", OPTIONAL, check_module, "build and load kmod-fork", 0 },
+	{ "cgroups", OPTIONAL, check_cgroups, "", 0 },
 };
+
+/* How to get it; what was not allowed to be tried may well be there. */
+static const char *hint(const struct row *row, const struct answer *a)
+{
+	return a->state == -EPERM ? "ask again as root" : row->hint;
+}
 
 static const char *state_name(const struct answer *a)
 {
@@ -219,10 +237,12 @@ static void print_json(FILE *f, const struct answer *answers, int ok)
 
 		json_object_object_add(o, "name", json_object_new_string(rows[i].name));
 		json_object_object_add(o, "state", json_object_new_string(state_name(&answers[i])));
-		json_object_object_add(o, "needed", json_object_new_boolean(rows[i].need == NEEDED));
+		json_object_object_add(o, "needed",
+				       json_object_new_boolean(rows[i].need == NEEDED));
 		json_object_object_add(o, "detail", json_object_new_string(answers[i].detail));
 		if (answers[i].state <= 0)
-			json_object_object_add(o, "hint", json_object_new_string(rows[i].hint));
+			json_object_object_add(o, "hint",
+					       json_object_new_string(hint(&rows[i], &answers[i])));
 		json_object_array_add(list, o);
 	}
 	json_object_object_add(top, "ok", json_object_new_boolean(ok));
@@ -241,7 +261,7 @@ static void print_table(FILE *f, const struct answer *answers)
 		fprintf(f, "%-16s %-8s %-9s %s\n", rows[i].name, state_name(a),
 			rows[i].need == NEEDED ? "needed" : "optional", a->detail);
 		if (a->state <= 0)
-			fprintf(f, "%-16s %-8s %-9s -> %s\n", "", "", "", rows[i].hint);
+			fprintf(f, "%-16s %-8s %-9s -> %s\n", "", "", "", hint(&rows[i], a));
 	}
 }
 
@@ -250,9 +270,13 @@ int rrc_check_print(FILE *f, int json, struct rrc_error *err)
 	struct answer answers[RRC_ARRAY_SIZE(rows)] = { 0 };
 	const struct row *first = NULL;
 	size_t i, missing = 0;
+	int privileged = 1;
 
 	for (i = 0; i < RRC_ARRAY_SIZE(rows); i++) {
 		rows[i].check(&answers[i]);
+		privileged = privileged && (rows[i].check != check_caps || answers[i].state > 0);
+		if (!privileged && rows[i].root && answers[i].state == 0)
+			answers[i].state = -EPERM;
 		if (answers[i].state > 0 || rows[i].need != NEEDED)
 			continue;
 		missing++;
@@ -263,7 +287,7 @@ int rrc_check_print(FILE *f, int json, struct rrc_error *err)
 	else
 		print_table(f, answers);
 	if (missing)
-		return rrc_fail_exit(err, RRC_EXIT_HOST, -ENOSYS, "this host lacks %s%s: %s", first->name,
-				     missing > 1 ? " and more" : "", first->hint);
+		return rrc_fail_exit(err, RRC_EXIT_HOST, -ENOSYS, "this host lacks %s%s: %s",
+				     first->name, missing > 1 ? " and more" : "", first->hint);
 	return 0;
 }

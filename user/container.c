@@ -17,7 +17,7 @@
 #include "runtimes.h"
 #include "util.h"
 
-#define LIST_MAX 8	/* containers that an error message names */
+#define LIST_MAX 8 /* containers that an error message names */
 
 static int ns_inode(pid_t pid, const char *ns, uint64_t *ino)
 {
@@ -65,7 +65,7 @@ static bool overlay_root(char *line, char *upper, size_t len)
 		field[i] = strtok_r(i ? NULL : line, " ", &save);
 	if (!field[4] || strcmp(field[4], "/"))
 		return false;
-	upper[0] = 0;	/* a later mount at "/" hides an earlier one */
+	upper[0] = 0; /* a later mount at "/" hides an earlier one */
 	type = strtok_r(sep + 3, " ", &save);
 	if (!type || strcmp(type, "overlay"))
 		return true;
@@ -108,16 +108,17 @@ static int inspect(struct rrc_container *out, struct rrc_error *err)
 	if (ret == -ENOENT || ret == -ESRCH)
 		return rrc_fail(err, -ESRCH, "there is no process %d", out->pid);
 	if (ret)
-		return rrc_fail(err, ret, "the namespaces of process %d cannot be read: %s", out->pid,
-				strerror(-ret));
+		return rrc_fail(err, ret, "the namespaces of process %d cannot be read: %s",
+				out->pid, strerror(-ret));
 	ret = ns_inode(0, "pid", &ours);
 	if (ret)
 		return rrc_fail(err, ret, "our own namespaces cannot be read: %s", strerror(-ret));
 	if (ours == out->pidns)
-		return rrc_fail(err, -EINVAL,
-				"process %d shares this host's process ids; only what has a pid namespace of its own "
-				"can be protected: a container, `unshare -p -f CMD`, or `rrc-trace ... -- CMD`",
-				out->pid);
+		return rrc_fail(
+			err, -EINVAL,
+			"process %d shares this host's process ids; only what has a pid namespace of its own "
+			"can be protected: a container, `unshare -p -f CMD`, or `rrc-trace ... -- CMD`",
+			out->pid);
 	out->own_netns = ns_inode(0, "net", &ours) == 0 && ours != out->netns;
 	out->own_mntns = ns_inode(0, "mnt", &ours) == 0 && ours != out->mntns;
 	if (!out->own_mntns)
@@ -128,7 +129,8 @@ static int inspect(struct rrc_container *out, struct rrc_error *err)
 		return 0;
 	ret = read_upper(out->pid, out->upper, sizeof(out->upper));
 	if (ret)
-		return rrc_fail(err, ret, "the mounts of process %d cannot be read: %s", out->pid, strerror(-ret));
+		return rrc_fail(err, ret, "the mounts of process %d cannot be read: %s", out->pid,
+				strerror(-ret));
 	return 0;
 }
 
@@ -146,7 +148,8 @@ int rrc_container_from_pid(pid_t pid, struct rrc_container *out, struct rrc_erro
 		return ret;
 	n = rrc_pidns_processes(out->pidns, &all);
 	if (n <= 0 || rrc_ns_tid(all[0]) != 1)
-		return rrc_fail(err, -ESRCH, "the pid namespace of process %d has no process 1", pid);
+		return rrc_fail(err, -ESRCH, "the pid namespace of process %d has no process 1",
+				pid);
 	snprintf(out->id, sizeof(out->id), "pid-%d", pid);
 	strcpy(out->runtime, "none");
 	if (all[0] == pid)
@@ -158,12 +161,13 @@ int rrc_container_from_pid(pid_t pid, struct rrc_container *out, struct rrc_erro
 
 static void describe(const struct rrc_known *k, char *buf, size_t len)
 {
-	snprintf(buf, len, "%.12s%s%s%s (%s, %s)", k->id, k->name[0] ? " \"" : "", k->name, k->name[0] ? "\"" : "",
-		 k->runtime, rrc_known_state(k));
+	snprintf(buf, len, "%.12s%s%s%s (%s, %s)", k->id, k->name[0] ? " \"" : "", k->name,
+		 k->name[0] ? "\"" : "", k->runtime, rrc_known_state(k));
 }
 
 /* "; there are: a, b, c and 4 more" of those that match (all if NULL). */
-static void describe_all(const struct rrc_known_list *list, const bool *match, char *buf, size_t len)
+static void describe_all(const struct rrc_known_list *list, const bool *match, char *buf,
+			 size_t len)
 {
 	char one[320];
 	size_t i, shown = 0, more = 0, used = 0;
@@ -197,16 +201,16 @@ static size_t match_all(const struct rrc_known_list *list, const char *want, boo
 		for (i = 0; i < list->n; i++) {
 			const struct rrc_known *k = &list->known[i];
 
-			match[i] = how == 0 ? !strcmp(k->id, want) :
-				   how == 1 ? !strcmp(k->name, want) :
-					      !strncmp(k->id, want, strlen(want));
+			match[i] = how == 0   ? !strcmp(k->id, want)
+				   : how == 1 ? !strcmp(k->name, want)
+					      : !strncmp(k->id, want, strlen(want));
 			n += match[i];
 		}
 	return n;
 }
 
-static int choose(const struct rrc_known_list *list, const char *want, const struct rrc_known **found,
-		  struct rrc_error *err)
+static int choose(const struct rrc_known_list *list, const char *want,
+		  const struct rrc_known **found, struct rrc_error *err)
 {
 	rrc_autofree bool *match = calloc(list->n + 1, sizeof(*match));
 	char there[700];
@@ -218,7 +222,8 @@ static int choose(const struct rrc_known_list *list, const char *want, const str
 	if (n == 0) {
 		describe_all(list, NULL, there, sizeof(there));
 		return rrc_fail(err, -ENOENT, "there is no container \"%.128s\"; %s%s", want,
-				list->n ? "there are: " : "no container is known on this host", there);
+				list->n ? "there are: " : "no container is known on this host",
+				there);
 	}
 	if (n > 1) {
 		describe_all(list, match, there, sizeof(there));
@@ -245,7 +250,8 @@ int rrc_container_find_at(const char *root, const char *want, struct rrc_contain
 	if (ret)
 		return ret;
 	if (k->damaged)
-		return rrc_fail(err, -EBADMSG, "the state of container %s is damaged: %s", k->id, k->path);
+		return rrc_fail(err, -EBADMSG, "the state of container %s is damaged: %s", k->id,
+				k->path);
 	if (!rrc_known_running(k))
 		return rrc_fail(err, -ESRCH, "container %s is not running", k->id);
 	snprintf(out->id, sizeof(out->id), "%s", k->id);
@@ -258,10 +264,11 @@ int rrc_container_find_at(const char *root, const char *want, struct rrc_contain
 	if (ret)
 		return err ? rrc_wrap(err, "container %s", k->id) : ret;
 	if (rrc_ns_tid(out->pid) != 1)
-		return rrc_fail(err, -EINVAL,
-				"container %s: its first process is not process 1 of its pid namespace; containers that "
-				"share one cannot be protected",
-				k->id);
+		return rrc_fail(
+			err, -EINVAL,
+			"container %s: its first process is not process 1 of its pid namespace; containers that "
+			"share one cannot be protected",
+			k->id);
 	return 0;
 }
 
@@ -286,12 +293,13 @@ int rrc_container_list(const char *root, FILE *f, int json, struct rrc_error *er
 			json_object_object_add(o, "id", json_object_new_string(k->id));
 			json_object_object_add(o, "name", json_object_new_string(k->name));
 			json_object_object_add(o, "runtime", json_object_new_string(k->runtime));
-			json_object_object_add(o, "state", json_object_new_string(rrc_known_state(k)));
+			json_object_object_add(o, "state",
+					       json_object_new_string(rrc_known_state(k)));
 			json_object_object_add(o, "pid", json_object_new_int(k->pid));
 			json_object_array_add(arr, o);
 		} else {
-			fprintf(f, "%-14.12s %-20s %-11s %-8s %d\n", k->id, k->name[0] ? k->name : "-", k->runtime,
-				rrc_known_state(k), k->pid);
+			fprintf(f, "%-14.12s %-20s %-11s %-8s %d\n", k->id,
+				k->name[0] ? k->name : "-", k->runtime, rrc_known_state(k), k->pid);
 		}
 	}
 	if (json) {

@@ -15,16 +15,16 @@
 #include "err.h"
 
 struct rrc_container {
-	char id[128];		/* full; "pid-N" for a process without a runtime */
-	char name[128];		/* "" if it has none */
-	char runtime[16];	/* runc, crun, podman, docker, containerd, none */
-	pid_t pid;		/* process 1 of its pid namespace, from here */
+	char id[128]; /* full; "pid-N" for a process without a runtime */
+	char name[128]; /* "" if it has none */
+	char runtime[16]; /* runc, crun, podman, docker, containerd, none */
+	pid_t pid; /* process 1 of its pid namespace, from here */
 	uint64_t pidns, netns, mntns; /* inode numbers of its namespaces */
-	int own_netns;		/* 0: it shares this host's */
+	int own_netns; /* 0: it shares this host's */
 	int own_mntns;
-	char bundle[PATH_MAX];	/* "" if not known */
-	char rootfs[PATH_MAX];	/* its root as a path from here; "/" without a mount namespace */
-	char upper[PATH_MAX];	/* writable layer of an overlay root; "" if it has none */
+	char bundle[PATH_MAX]; /* "" if not known */
+	char rootfs[PATH_MAX]; /* its root as a path from here; "/" without a mount namespace */
+	char upper[PATH_MAX]; /* writable layer of an overlay root; "" if it has none */
 };
 
 /* want: id, unique prefix of an id, or name. Not found, ambiguous and stopped are errors that say what

@@ -16,13 +16,16 @@
 #include "runtimes.h"
 #include "util.h"
 
-#define STATE_MAX (8u << 20)	/* bytes of one state file */
+#define STATE_MAX   (8u << 20) /* bytes of one state file */
 #define STATE_DEPTH 32
-#define KNOWN_MAX 10000
+#define KNOWN_MAX   10000
 
 typedef struct json_object json;
 
-enum format { FORMAT_RUNC, FORMAT_CRUN };
+enum format {
+	FORMAT_RUNC,
+	FORMAT_CRUN
+};
 
 /* Where state lies; the directory above the file is the container's id. */
 static const struct place {
@@ -89,8 +92,8 @@ static json *get(json *o, const char *key, json_type type)
 {
 	json *v;
 
-	if (!o || !json_object_is_type(o, json_type_object) || !json_object_object_get_ex(o, key, &v) ||
-	    !json_object_is_type(v, type))
+	if (!o || !json_object_is_type(o, json_type_object) ||
+	    !json_object_object_get_ex(o, key, &v) || !json_object_is_type(v, type))
 		return NULL;
 	return v;
 }
@@ -172,7 +175,7 @@ static int add_known(struct rrc_known_list *list, const struct place *place, con
 	memset(k, 0, sizeof(*k));
 	memcpy(k->id, id, len);
 	if (find_known(list, k->id))
-		return 0;	/* the more general pattern finds it again */
+		return 0; /* the more general pattern finds it again */
 	list->n++;
 	strcpy(k->runtime, place->runtime);
 	strcpy(k->path, path);
@@ -187,7 +190,8 @@ static int add_known(struct rrc_known_list *list, const struct place *place, con
 }
 
 /* Calls fn for every file of root + pattern. */
-static int each(const char *root, const char *pattern, int (*fn)(void *arg, const char *path), void *arg)
+static int each(const char *root, const char *pattern, int (*fn)(void *arg, const char *path),
+		void *arg)
 {
 	char full[PATH_MAX];
 	glob_t g;
@@ -224,7 +228,8 @@ static int on_storage(void *arg, const char *path)
 	if (!o || !json_object_is_type(o, json_type_array))
 		return 0;
 	for (i = 0; i < json_object_array_length(o); i++) {
-		json *c = json_object_array_get_idx(o, i), *names = get(c, "names", json_type_array);
+		json *c = json_object_array_get_idx(o, i),
+		     *names = get(c, "names", json_type_array);
 		char id[sizeof(scan->list->known->id)] = "";
 		struct rrc_known *k;
 		const char *name = NULL;
@@ -317,9 +322,11 @@ static int proc_stat(pid_t pid, char *state, unsigned long long *start)
 		return -errno;
 	n = fread(buf, 1, sizeof(buf) - 1, f);
 	buf[n] = 0;
-	p = strrchr(buf, ')');	/* the name before it may contain anything */
-	if (!p || sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-			 state, start) != 2)
+	p = strrchr(buf, ')'); /* the name before it may contain anything */
+	if (!p ||
+	    sscanf(p + 1,
+		   " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+		   state, start) != 2)
 		return -EIO;
 	return 0;
 }

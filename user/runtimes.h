@@ -12,10 +12,10 @@
 struct rrc_known {
 	char id[128], name[128], runtime[16];
 	char bundle[PATH_MAX], rootfs[PATH_MAX];
-	char path[PATH_MAX];		/* the file that this was read from */
+	char path[PATH_MAX]; /* the file that this was read from */
 	pid_t pid;
-	unsigned long long start;	/* of pid, in clock ticks after boot; 0: not known */
-	int damaged;			/* the file could not be understood */
+	unsigned long long start; /* of pid, in clock ticks after boot; 0: not known */
+	int damaged; /* the file could not be understood */
 };
 
 struct rrc_known_list {

@@ -15,7 +15,7 @@
 #include "spawn.h"
 #include "util.h"
 
-#define READY_FD 3	/* what rrc-init closes when the command waits for its start */
+#define READY_FD 3 /* what rrc-init closes when the command waits for its start */
 
 extern char **environ;
 
@@ -28,7 +28,7 @@ static int find_command(const char *name, char path[PATH_MAX], struct rrc_error 
 
 	if (strchr(name, '/'))
 		dirs = "";
-	for (d = dirs ?: "/bin:/usr/bin"; ; d = end + 1) {
+	for (d = dirs ?: "/bin:/usr/bin";; d = end + 1) {
 		int n;
 
 		end = strchrnul(d, ':');
@@ -58,8 +58,8 @@ static int input_fd(void)
 
 struct child {
 	const char *init;
-	char **argv;	/* of rrc-init */
-	int fd[3];	/* its standard descriptors, all above READY_FD */
+	char **argv; /* of rrc-init */
+	int fd[3]; /* its standard descriptors, all above READY_FD */
 	int ready;
 };
 
@@ -78,7 +78,7 @@ static void __attribute__((noreturn)) child_main(const struct child *c)
 	if (setsid() < 0 || personality(ADDR_NO_RANDOMIZE) < 0)
 		goto out;
 	sigemptyset(&none);
-	signal(SIGPIPE, SIG_DFL);	/* ours ignores it */
+	signal(SIGPIPE, SIG_DFL); /* ours ignores it */
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execve(c->init, c->argv, environ);
 out:
@@ -178,7 +178,8 @@ static int wait_ready(int fd, struct rrc_error *err)
 		n = read(fd, &e, sizeof(e));
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
-		return rrc_fail(err, -errno, "the command's process cannot be waited for: %s", strerror(errno));
+		return rrc_fail(err, -errno, "the command's process cannot be waited for: %s",
+				strerror(errno));
 	if (n > 0)
 		return rrc_fail(err, -e, "the command's process cannot be set up: %s", strerror(e));
 	return 0;
@@ -234,7 +235,8 @@ static char **init_argv(char *init, char *path, char *const argv[])
 }
 
 /* Everything after the pipes are there; the write ends are the caller's to close. */
-static int spawn_with(struct rrc_spawn *s, char *const argv[], int out[2], int errp[2], struct rrc_error *err)
+static int spawn_with(struct rrc_spawn *s, char *const argv[], int out[2], int errp[2],
+		      struct rrc_error *err)
 {
 	char path[PATH_MAX], init[PATH_MAX], name[] = "rrc-init";
 	rrc_autofree char **v = NULL;
@@ -269,7 +271,7 @@ int rrc_spawn(struct rrc_spawn *s, char *const argv[], struct rrc_error *err)
 
 	memset(s, 0, sizeof(*s));
 	s->pidfd = -1;
-	fflush(NULL);	/* what we printed comes before what the command prints */
+	fflush(NULL); /* what we printed comes before what the command prints */
 	ret = make_pipe(out);
 	ret = ret ?: make_pipe(errp);
 	if (ret)
@@ -283,7 +285,7 @@ int rrc_spawn(struct rrc_spawn *s, char *const argv[], struct rrc_error *err)
 	if (errp[1] >= 0)
 		close(errp[1]);
 	if (!ret && relay_start(&s->relay[0], out[0], 1) == 0)
-		out[0] = -1;	/* the relay's now */
+		out[0] = -1; /* the relay's now */
 	if (!ret && relay_start(&s->relay[1], errp[0], 2) == 0)
 		errp[0] = -1;
 	if (!ret && (out[0] >= 0 || errp[0] >= 0))

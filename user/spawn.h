@@ -25,15 +25,15 @@
 #include "err.h"
 
 struct rrc_spawn_relay {
-	int from, to;	/* from is closed when the relay ends */
+	int from, to; /* from is closed when the relay ends */
 	pthread_t thread;
 	int running;
 };
 
 struct rrc_spawn {
-	pid_t init;	/* process 1 of the namespace, from here; a child of the caller */
-	pid_t cmd;	/* the command, from here */
-	int pidfd;	/* of init: readable when all is over */
+	pid_t init; /* process 1 of the namespace, from here; a child of the caller */
+	pid_t cmd; /* the command, from here */
+	int pidfd; /* of init: readable when all is over */
 	uint64_t pidns;
 	uint64_t out_ino, err_ino; /* of the pipes that are the command's descriptors 1 and 2 */
 	struct rrc_spawn_relay relay[2];

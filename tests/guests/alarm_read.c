@@ -20,8 +20,8 @@ static void nothing(int sig)
 
 int main(void)
 {
-	struct itimerval it = {.it_value = {0, 5000}};
-	struct sigaction sa = {.sa_handler = nothing};
+	struct itimerval it = { .it_value = { 0, 5000 } };
+	struct sigaction sa = { .sa_handler = nothing };
 	int p[2];
 	char c;
 

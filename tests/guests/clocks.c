@@ -12,17 +12,17 @@ int main(void)
 		clockid_t id;
 		const char *name;
 	} all[] = {
-		{CLOCK_REALTIME, "realtime"},
-		{CLOCK_MONOTONIC, "monotonic"},
-		{CLOCK_BOOTTIME, "boottime"},
-		{CLOCK_MONOTONIC_RAW, "raw"},
-		{CLOCK_REALTIME_COARSE, "realtime coarse"},
-		{CLOCK_MONOTONIC_COARSE, "monotonic coarse"},
-		{CLOCK_TAI, "tai"},
-		{CLOCK_PROCESS_CPUTIME_ID, "process"},
-		{CLOCK_THREAD_CPUTIME_ID, "thread"},
+		{ CLOCK_REALTIME, "realtime" },
+		{ CLOCK_MONOTONIC, "monotonic" },
+		{ CLOCK_BOOTTIME, "boottime" },
+		{ CLOCK_MONOTONIC_RAW, "raw" },
+		{ CLOCK_REALTIME_COARSE, "realtime coarse" },
+		{ CLOCK_MONOTONIC_COARSE, "monotonic coarse" },
+		{ CLOCK_TAI, "tai" },
+		{ CLOCK_PROCESS_CPUTIME_ID, "process" },
+		{ CLOCK_THREAD_CPUTIME_ID, "thread" },
 	};
-	struct timespec ts, last = {0, 0};
+	struct timespec ts, last = { 0, 0 };
 	struct timeval tv;
 	struct tms tms;
 	clockid_t cpu;

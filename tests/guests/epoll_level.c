@@ -6,7 +6,7 @@
 
 int main(void)
 {
-	struct epoll_event ev = {0}, got[8];
+	struct epoll_event ev = { 0 }, got[8];
 	int e, p[3][2], i, n;
 	char c;
 

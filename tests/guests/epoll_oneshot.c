@@ -15,7 +15,7 @@ static void on_signal(int sig)
 
 int main(void)
 {
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLONESHOT, .data.u32 = 5}, got[4];
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLONESHOT, .data.u32 = 5 }, got[4];
 	sigset_t none, block;
 	int e, outer, f;
 
@@ -27,7 +27,7 @@ int main(void)
 	say("once %d\n", ok(epoll_wait(e, got, 4, 0)));
 	say("no more %d\n", ok(epoll_wait(e, got, 4, 1)));
 	ok(epoll_ctl(e, EPOLL_CTL_MOD, f, &ev));
-	ev = (struct epoll_event){.events = EPOLLIN, .data.u32 = 9};
+	ev = (struct epoll_event){ .events = EPOLLIN, .data.u32 = 9 };
 	ok(epoll_ctl(outer, EPOLL_CTL_ADD, e, &ev));
 	say("nested %d %u\n", ok(epoll_wait(outer, got, 4, -1)), got[0].data.u32);
 	say("inner %d %u\n", ok(epoll_wait(e, got, 4, -1)), got[0].data.u32);

@@ -17,11 +17,11 @@ enum {
 	CLIENT
 };
 
-static struct sockaddr_in a = {.sin_family = AF_INET};
+static struct sockaddr_in a = { .sin_family = AF_INET };
 
 static void add(int e, int fd, uint32_t what)
 {
-	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = (uint64_t)fd << 32 | what};
+	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = (uint64_t)fd << 32 | what };
 
 	ok(epoll_ctl(e, EPOLL_CTL_ADD, fd, &ev));
 }
@@ -90,7 +90,7 @@ static void serve(int e, int l)
 
 int main(void)
 {
-	struct itimerspec its = {.it_value = {0, 2000000}, .it_interval = {0, 2000000}};
+	struct itimerspec its = { .it_value = { 0, 2000000 }, .it_interval = { 0, 2000000 } };
 	socklen_t len = sizeof(a);
 	uint64_t five = 5;
 	sigset_t set;

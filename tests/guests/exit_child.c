@@ -6,7 +6,7 @@
 
 static void child(int i)
 {
-	struct rlimit none = {0, 0};
+	struct rlimit none = { 0, 0 };
 
 	setrlimit(RLIMIT_CORE, &none);
 	switch (i) {

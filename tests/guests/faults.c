@@ -20,7 +20,7 @@ static void on_fault(int sig, siginfo_t *si, void *uc)
 
 int main(void)
 {
-	struct sigaction sa = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
+	struct sigaction sa = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
 	volatile int one = 1, zero = 0;
 	int i;
 

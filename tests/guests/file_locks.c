@@ -6,7 +6,7 @@
 
 int main(void)
 {
-	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 10};
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 10 };
 	int fd, other, p[2], q[2];
 	pid_t pid;
 	char c;

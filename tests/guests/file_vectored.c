@@ -7,8 +7,8 @@
 int main(void)
 {
 	char a[5], b[40], c[3];
-	struct iovec out[] = {{"one", 3}, {"", 0}, {"two", 3}, {"three", 5}};
-	struct iovec in[] = {{a, sizeof(a)}, {b, sizeof(b)}, {c, sizeof(c)}};
+	struct iovec out[] = { { "one", 3 }, { "", 0 }, { "two", 3 }, { "three", 5 } };
+	struct iovec in[] = { { a, sizeof(a) }, { b, sizeof(b) }, { c, sizeof(c) } };
 	int fd;
 
 	guest_begin();

@@ -4,8 +4,8 @@
 
 int main(int argc, char **argv)
 {
-	char *again[] = {argv[0], "again", "two words", "", NULL}, *env[] = {"ONLY=this", NULL};
-	char *no[] = {"/no/such/program", NULL};
+	char *again[] = { argv[0], "again", "two words", "", NULL }, *env[] = { "ONLY=this", NULL };
+	char *no[] = { "/no/such/program", NULL };
 	pid_t pid;
 	int i;
 

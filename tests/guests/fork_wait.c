@@ -7,7 +7,7 @@
 int main(void)
 {
 	struct rusage ru;
-	siginfo_t si = {0};
+	siginfo_t si = { 0 };
 	pid_t pid[4];
 	int i, st;
 

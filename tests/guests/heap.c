@@ -8,7 +8,7 @@
 
 int main(void)
 {
-	void *block[N] = {0};
+	void *block[N] = { 0 };
 	char *before, *after;
 	unsigned int x = 12345, sum = 0;
 	int i;

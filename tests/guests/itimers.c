@@ -14,8 +14,8 @@ static void on_alarm(int sig)
 
 int main(void)
 {
-	struct itimerval it = {.it_value = {0, 3000}, .it_interval = {0, 2000}}, left;
-	struct sigaction sa = {.sa_handler = on_alarm};
+	struct itimerval it = { .it_value = { 0, 3000 }, .it_interval = { 0, 2000 } }, left;
+	struct sigaction sa = { .sa_handler = on_alarm };
 	sigset_t block, wait;
 	int i;
 

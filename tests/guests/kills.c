@@ -13,9 +13,9 @@ static void on_signal(int sig, siginfo_t *si, void *uc)
 
 int main(void)
 {
-	struct sigaction sa = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO};
-	union sigval v = {.sival_int = 1234};
-	struct timespec soon = {0, 2000000};
+	struct sigaction sa = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO };
+	union sigval v = { .sival_int = 1234 };
+	struct timespec soon = { 0, 2000000 };
 	siginfo_t si;
 	sigset_t set;
 	pid_t pid;

@@ -9,9 +9,9 @@
 
 int main(void)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)},
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) },
 			   from[N];
-	struct timespec soon = {0, 10000000};
+	struct timespec soon = { 0, 10000000 };
 	char data[N][100], got[N][60];
 	struct iovec out[N], in[N];
 	struct mmsghdr m[N];
@@ -27,8 +27,8 @@ int main(void)
 	memset(m, 0, sizeof(m));
 	for (i = 0; i < N; i++) {
 		guest_fill(data[i], sizeof(data[i]), (unsigned int)i);
-		out[i] = (struct iovec){data[i], (size_t)(i + 1) * 15};
-		m[i].msg_hdr = (struct msghdr){.msg_iov = &out[i], .msg_iovlen = 1};
+		out[i] = (struct iovec){ data[i], (size_t)(i + 1) * 15 };
+		m[i].msg_hdr = (struct msghdr){ .msg_iov = &out[i], .msg_iovlen = 1 };
 	}
 	say("sent %d:", ok(sendmmsg(c, m, N, 0)));
 	for (i = 0; i < N; i++)
@@ -36,11 +36,11 @@ int main(void)
 	say("\n");
 	memset(m, 0, sizeof(m));
 	for (i = 0; i < N; i++) {
-		in[i] = (struct iovec){got[i], sizeof(got[i])};
-		m[i].msg_hdr = (struct msghdr){.msg_iov = &in[i],
-					       .msg_iovlen = 1,
-					       .msg_name = &from[i],
-					       .msg_namelen = sizeof(from[i])};
+		in[i] = (struct iovec){ got[i], sizeof(got[i]) };
+		m[i].msg_hdr = (struct msghdr){ .msg_iov = &in[i],
+						.msg_iovlen = 1,
+						.msg_name = &from[i],
+						.msg_namelen = sizeof(from[i]) };
 	}
 	n = ok(recvmmsg(s, m, N, MSG_WAITFORONE, NULL));
 	say("received %d\n", n);

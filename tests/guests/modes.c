@@ -14,8 +14,8 @@ static void show(const char *what)
 
 int main(void)
 {
-	struct timespec ts[2] = {{1000, 5}, {2000, 7}};
-	struct timeval tv[2] = {{3000, 1}, {4000, 2}};
+	struct timespec ts[2] = { { 1000, 5 }, { 2000, 7 } };
+	struct timeval tv[2] = { { 3000, 1 }, { 4000, 2 } };
 	struct stat st;
 	int fd;
 

@@ -8,13 +8,14 @@
 
 int main(void)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)},
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) },
 			   f;
 	char x[3], y[200], z[64], ctl[256] __attribute__((aligned(8)));
-	struct iovec out[] = {{"alpha", 5}, {"", 0}, {"beta", 4}, {"gamma", 5}};
-	struct iovec in[] = {{x, sizeof(x)}, {y, 6}, {z, sizeof(z)}};
+	struct iovec out[] = { { "alpha", 5 }, { "", 0 }, { "beta", 4 }, { "gamma", 5 } };
+	struct iovec in[] = { { x, sizeof(x) }, { y, 6 }, { z, sizeof(z) } };
 	struct msghdr m = {
-		.msg_name = &a, .msg_namelen = sizeof(a), .msg_iov = out, .msg_iovlen = 4};
+		.msg_name = &a, .msg_namelen = sizeof(a), .msg_iov = out, .msg_iovlen = 4
+	};
 	socklen_t len = sizeof(a);
 	struct cmsghdr *h;
 	int s, c, on = 1;
@@ -28,12 +29,12 @@ int main(void)
 	ok(setsockopt(s, IPPROTO_IP, IP_RECVTTL, &on, sizeof(on)));
 	ok(setsockopt(s, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on)));
 	say("sent %zd\n", ok(sendmsg(c, &m, 0)));
-	m = (struct msghdr){.msg_name = &f,
-			    .msg_namelen = sizeof(f),
-			    .msg_iov = in,
-			    .msg_iovlen = 3,
-			    .msg_control = ctl,
-			    .msg_controllen = sizeof(ctl)};
+	m = (struct msghdr){ .msg_name = &f,
+			     .msg_namelen = sizeof(f),
+			     .msg_iov = in,
+			     .msg_iovlen = 3,
+			     .msg_control = ctl,
+			     .msg_controllen = sizeof(ctl) };
 	say("received %zd ", ok(recvmsg(s, &m, 0)));
 	say("%.3s %.6s %.5s, name of %u, flags %x, control of %zu\n", x, y, z, m.msg_namelen,
 	    (unsigned int)m.msg_flags, m.msg_controllen);

@@ -9,7 +9,7 @@
 
 int main(void)
 {
-	struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM}, *ai = NULL;
+	struct addrinfo hints = { .ai_family = AF_INET, .ai_socktype = SOCK_STREAM }, *ai = NULL;
 	struct passwd *pw = getpwuid(0);
 	time_t t = 1000000000;
 	char text[64];

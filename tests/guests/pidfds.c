@@ -8,7 +8,7 @@
 int main(void)
 {
 	struct pollfd p;
-	siginfo_t si = {0};
+	siginfo_t si = { 0 };
 	pid_t pid;
 	int fd;
 
@@ -19,7 +19,7 @@ int main(void)
 		_exit(0);
 	}
 	fd = ok((int)syscall(SYS_pidfd_open, pid, 0));
-	p = (struct pollfd){fd, POLLIN, 0};
+	p = (struct pollfd){ fd, POLLIN, 0 };
 	say("alive %d\n", ok(poll(&p, 1, 0)));
 	ok((int)syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0));
 	say("ended %d\n", ok(poll(&p, 1, 1000)));

@@ -11,7 +11,7 @@ static void on_signal(int sig)
 
 int main(void)
 {
-	struct timespec ts = {0, 5000000};
+	struct timespec ts = { 0, 5000000 };
 	struct pollfd p[4];
 	int a[2], s[2];
 	sigset_t none, block;
@@ -20,10 +20,10 @@ int main(void)
 	guest_begin();
 	ok(pipe(a));
 	ok(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
-	p[0] = (struct pollfd){a[0], POLLIN, 0};
-	p[1] = (struct pollfd){s[0], POLLIN | POLLOUT, 0};
-	p[2] = (struct pollfd){-1, POLLIN, 7};
-	p[3] = (struct pollfd){500, POLLIN, 0};
+	p[0] = (struct pollfd){ a[0], POLLIN, 0 };
+	p[1] = (struct pollfd){ s[0], POLLIN | POLLOUT, 0 };
+	p[2] = (struct pollfd){ -1, POLLIN, 7 };
+	p[3] = (struct pollfd){ 500, POLLIN, 0 };
 	say("poll %d: %x %x %x %x\n", ok(poll(p, 4, -1)), p[0].revents, p[1].revents, p[2].revents,
 	    p[3].revents);
 	say("time-out %d\n", ok(poll(p, 1, 5)));

@@ -6,8 +6,8 @@
 
 int main(void)
 {
-	struct timespec ts = {0, 5000000};
-	struct timeval tv = {0, 5000};
+	struct timespec ts = { 0, 5000000 };
+	struct timeval tv = { 0, 5000 };
 	int p[2], q[2], high, n;
 	fd_set r, w, x;
 	char c;
@@ -36,7 +36,7 @@ int main(void)
 	FD_ZERO(&r);
 	FD_SET(high, &r);
 	say("pselect %d\n", ok(pselect(high + 1, &r, NULL, NULL, &ts, NULL)));
-	tv = (struct timeval){0, 0};
+	tv = (struct timeval){ 0, 0 };
 	say("at once %d\n", ok(select(0, NULL, NULL, NULL, &tv)));
 	FD_ZERO(&r);
 	FD_SET(300, &r);

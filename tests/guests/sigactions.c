@@ -18,8 +18,8 @@ static void note(int sig, siginfo_t *si, void *uc)
 
 int main(void)
 {
-	struct sigaction sa = {.sa_sigaction = note, .sa_flags = SA_SIGINFO}, old;
-	stack_t ss = {.ss_sp = stack, .ss_size = sizeof(stack)};
+	struct sigaction sa = { .sa_sigaction = note, .sa_flags = SA_SIGINFO }, old;
+	stack_t ss = { .ss_sp = stack, .ss_size = sizeof(stack) };
 	sigset_t set, pend, wait;
 
 	guest_begin();

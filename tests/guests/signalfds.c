@@ -8,7 +8,7 @@
 int main(void)
 {
 	struct signalfd_siginfo si[4];
-	union sigval v = {.sival_int = 42};
+	union sigval v = { .sival_int = 42 };
 	struct pollfd p;
 	sigset_t set;
 	ssize_t n;
@@ -35,7 +35,7 @@ int main(void)
 	pid = ok(fork());
 	if (!pid)
 		_exit(9);
-	p = (struct pollfd){s, POLLIN, 0};
+	p = (struct pollfd){ s, POLLIN, 0 };
 	ok(poll(&p, 1, -1));
 	ok(read(s, si, sizeof(si[0])));
 	say("signal %u status %d\n", si[0].ssi_signo, si[0].ssi_status);

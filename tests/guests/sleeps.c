@@ -6,7 +6,7 @@
 
 int main(void)
 {
-	struct timespec a, b, ts = {0, 10000000};
+	struct timespec a, b, ts = { 0, 10000000 };
 
 	guest_begin();
 	ok(clock_gettime(CLOCK_MONOTONIC, &a));
@@ -26,7 +26,7 @@ int main(void)
 	say("usleep %d\n", usleep(1000));
 	ts.tv_nsec = 2000000000;
 	say("invalid %d %d\n", nanosleep(&ts, NULL), errno);
-	ts = (struct timespec){0, 0};
+	ts = (struct timespec){ 0, 0 };
 	say("zero %d\n", nanosleep(&ts, NULL));
 	ok(clock_gettime(CLOCK_REALTIME, &a));
 	say("now <%ld.%09ld>\n", (long)a.tv_sec, a.tv_nsec);

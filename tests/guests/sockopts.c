@@ -17,9 +17,9 @@ static int get(int s, int level, int name)
 
 int main(void)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)},
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) },
 			   b;
-	struct linger lg = {1, 2};
+	struct linger lg = { 1, 2 };
 	socklen_t len = sizeof(a);
 	int l, c, on = 1, size = 100000;
 

@@ -26,7 +26,7 @@ int main(void)
 	    ru.ru_maxrss);
 	ok(getrlimit(RLIMIT_NOFILE, &old));
 	say("files <%lu> <%lu>\n", (unsigned long)old.rlim_cur, (unsigned long)old.rlim_max);
-	rl = (struct rlimit){64, old.rlim_max};
+	rl = (struct rlimit){ 64, old.rlim_max };
 	ok(setrlimit(RLIMIT_NOFILE, &rl));
 	say("beyond %d %d\n", dup2(1, 64), errno);
 	ok(prlimit(0, RLIMIT_NOFILE, &old, &rl));

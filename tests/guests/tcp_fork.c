@@ -4,7 +4,7 @@
 
 #include "guest.h"
 
-static struct sockaddr_in a = {.sin_family = AF_INET};
+static struct sockaddr_in a = { .sin_family = AF_INET };
 
 static void client(int n)
 {

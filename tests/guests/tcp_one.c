@@ -8,7 +8,7 @@
 
 int main(void)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)},
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) },
 			   p;
 	socklen_t len = sizeof(a);
 	char buf[256];

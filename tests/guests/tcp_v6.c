@@ -8,7 +8,7 @@
 
 int main(void)
 {
-	struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
 	socklen_t len = sizeof(a);
 	int l, c, s, e = -1, ret;
 	char text[64], buf[8];
@@ -27,7 +27,7 @@ int main(void)
 	c = ok(socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK, 0));
 	ret = connect(c, (void *)&a, sizeof(a));
 	say("connect %d\n", ret == 0 || errno == EINPROGRESS);
-	p = (struct pollfd){c, POLLOUT, 0};
+	p = (struct pollfd){ c, POLLOUT, 0 };
 	say("poll %d %x\n", ok(poll(&p, 1, 1000)), p.revents);
 	len = sizeof(e);
 	ok(getsockopt(c, SOL_SOCKET, SO_ERROR, &e, &len));

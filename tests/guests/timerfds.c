@@ -8,7 +8,7 @@
 
 int main(void)
 {
-	struct itimerspec its = {.it_value = {0, 5000000}}, old;
+	struct itimerspec its = { .it_value = { 0, 5000000 } }, old;
 	struct timespec now;
 	struct pollfd p;
 	uint64_t n = 0;
@@ -20,7 +20,7 @@ int main(void)
 	ok(timerfd_settime(t, 0, &its, NULL));
 	ok(timerfd_gettime(t, &old));
 	say("left <%ld>\n", old.it_value.tv_nsec);
-	p = (struct pollfd){t, POLLIN, 0};
+	p = (struct pollfd){ t, POLLIN, 0 };
 	say("poll %d\n", ok(poll(&p, 1, 1000)));
 	ok(read(t, &n, 8));
 	say("expired %lu\n", (unsigned long)n);
@@ -32,7 +32,7 @@ int main(void)
 		say("tick <%lu>\n", (unsigned long)n);
 	}
 	ok(clock_gettime(CLOCK_MONOTONIC, &now));
-	its = (struct itimerspec){.it_value = now};
+	its = (struct itimerspec){ .it_value = now };
 	ok(timerfd_settime(t, TFD_TIMER_ABSTIME, &its, &old));
 	say("interval was %ld\n", old.it_interval.tv_nsec);
 	ok(poll(&p, 1, 1000));

@@ -7,9 +7,9 @@
 
 int main(void)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)},
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) },
 			   f;
-	struct timeval tv = {0, 20000};
+	struct timeval tv = { 0, 20000 };
 	socklen_t len = sizeof(a);
 	char buf[2048];
 	int s, c, i;

@@ -7,7 +7,7 @@
 
 static int named(const char *name)
 {
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	int s = ok(socket(AF_UNIX, SOCK_DGRAM, 0));
 
 	strcpy(a.sun_path, name);
@@ -17,7 +17,7 @@ static int named(const char *name)
 
 int main(void)
 {
-	struct sockaddr_un to = {.sun_family = AF_UNIX, .sun_path = "right"}, from;
+	struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "right" }, from;
 	socklen_t len = sizeof(from);
 	char buf[64] = "";
 	int l, r;

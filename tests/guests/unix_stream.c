@@ -6,7 +6,7 @@
 
 int main(void)
 {
-	struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "sock"}, peer;
+	struct sockaddr_un a = { .sun_family = AF_UNIX, .sun_path = "sock" }, peer;
 	socklen_t len = sizeof(peer);
 	struct ucred cred;
 	char buf[64];

@@ -8,7 +8,7 @@ extern char **environ;
 
 int main(void)
 {
-	char *argv[] = {"sh", "-c", "echo spawned; exit 4", NULL};
+	char *argv[] = { "sh", "-c", "echo spawned; exit 4", NULL };
 	posix_spawn_file_actions_t fa;
 	char buf[64] = "";
 	pid_t pid;

@@ -58,7 +58,8 @@ Test(check, verdict_follows_from_the_rows)
 		int yes = !strcmp(string(c, "state"), "yes");
 
 		missing += boolean(c, "needed") && !yes;
-		cr_expect(yes || string(c, "hint")[0], "%s says not how to get it", string(c, "name"));
+		cr_expect(yes || string(c, "hint")[0], "%s says not how to get it",
+			  string(c, "name"));
 	}
 	cr_expect(boolean(o, "ok") == !missing);
 	cr_expect((ret == 0) == !missing);
@@ -82,7 +83,8 @@ Test(check, an_ordinary_account_is_told)
 		_exit(rrc_host_require(&err) && strstr(err.msg, "CAP_SYS_ADMIN") ? err.exit : 91);
 	}
 	cr_assert(waitpid(pid, &status, 0) == pid);
-	cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == RRC_EXIT_HOST, "status %x", (unsigned int)status);
+	cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == RRC_EXIT_HOST, "status %x",
+		  (unsigned int)status);
 }
 
 Test(check, run_gives_output_and_code)

@@ -20,7 +20,7 @@
 #define ID_B "aaaa2222000000000000000000000000000000000000000000000000000000bb"
 
 static char root[] = "/tmp/rrc-container-XXXXXX";
-static struct rrc_spawn proc;	/* what the fixtures' containers consist of */
+static struct rrc_spawn proc; /* what the fixtures' containers consist of */
 
 static unsigned long long start_time(pid_t pid)
 {
@@ -35,8 +35,10 @@ static unsigned long long start_time(pid_t pid)
 	n = fread(buf, 1, sizeof(buf) - 1, f);
 	buf[n] = 0;
 	fclose(f);
-	cr_assert(sscanf(strrchr(buf, ')') + 1,
-			 " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &start) == 1);
+	cr_assert(
+		sscanf(strrchr(buf, ')') + 1,
+		       " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+		       &start) == 1);
 	return start;
 }
 
@@ -64,8 +66,9 @@ static void put_runc(const char *dir, const char *id, pid_t pid, unsigned long l
 	char path[PATH_MAX];
 
 	snprintf(path, sizeof(path), "%s/%s/state.json", dir, id);
-	put(path, "{\"id\":\"%s\",\"init_process_pid\":%d,\"init_process_start\":%llu,\"config\":{\"rootfs\":"
-		  "\"/somewhere/rootfs\",\"labels\":[\"x=y\",\"bundle=/bundles/%.4s\"]}}",
+	put(path,
+	    "{\"id\":\"%s\",\"init_process_pid\":%d,\"init_process_start\":%llu,\"config\":{\"rootfs\":"
+	    "\"/somewhere/rootfs\",\"labels\":[\"x=y\",\"bundle=/bundles/%.4s\"]}}",
 	    id, pid, start, id);
 }
 
@@ -132,11 +135,13 @@ Test(container, each_runtime)
 	unsigned long long start = start_time(proc.init);
 
 	put_runc("run/docker/runtime-runc/moby", ID_A, proc.init, start);
-	put("var/lib/docker/containers/" ID_A "/config.v2.json", "{\"ID\":\"" ID_A "\",\"Name\":\"/web\",\"State\":{}}");
+	put("var/lib/docker/containers/" ID_A "/config.v2.json",
+	    "{\"ID\":\"" ID_A "\",\"Name\":\"/web\",\"State\":{}}");
 	put_runc("run/containerd/runc/k8s.io", "cd1", proc.init, start);
 	put_runc("run/user/1000/runc", "rootless", proc.init, start);
 	put("run/crun/" ID_B "/status",
-	    "{\"pid\":%d,\"process-start-time\":%llu,\"bundle\":\"/b\",\"rootfs\":\"/b/r\"}", proc.init, start);
+	    "{\"pid\":%d,\"process-start-time\":%llu,\"bundle\":\"/b\",\"rootfs\":\"/b/r\"}",
+	    proc.init, start);
 	put("run/crun/plain/status", "{\"pid\":%d}", proc.init);
 	put("var/lib/containers/storage/overlay-containers/containers.json",
 	    "[{\"id\":\"" ID_B "\",\"names\":[\"db\"]},{\"id\":\"gone\",\"names\":[\"old\"]}]");
@@ -217,7 +222,8 @@ Test(container, odd_values)
 	put("run/runc/negative/state.json", "{\"init_process_pid\":-5}");
 	put("run/runc/big/state.json", "{\"init_process_pid\":99999999999999999999}");
 	put("run/runc/labels/state.json",
-	    "{\"init_process_pid\":%d,\"config\":{\"labels\":[null,3,{\"a\":1}],\"rootfs\":7}}", proc.init);
+	    "{\"init_process_pid\":%d,\"config\":{\"labels\":[null,3,{\"a\":1}],\"rootfs\":7}}",
+	    proc.init);
 	expect_error("negative", -ESRCH, "not running");
 	expect_error("big", -ESRCH, "not running");
 	expect_found("labels", "labels", "", "runc");
@@ -234,9 +240,14 @@ Test(container, list)
 	put_runc("run/runc", "two", 0, 0);
 	cr_assert(rrc_container_list(root, f, 1, &err) == 0);
 	fclose(f);
-	cr_expect(strstr(text, "{\"id\":\"one\",\"name\":\"\",\"runtime\":\"runc\",\"state\":\"running\","), "%s", text);
-	cr_expect(strstr(text, "{\"id\":\"two\",\"name\":\"\",\"runtime\":\"runc\",\"state\":\"stopped\",\"pid\":0}"), "%s",
-		  text);
+	cr_expect(
+		strstr(text,
+		       "{\"id\":\"one\",\"name\":\"\",\"runtime\":\"runc\",\"state\":\"running\","),
+		"%s", text);
+	cr_expect(
+		strstr(text,
+		       "{\"id\":\"two\",\"name\":\"\",\"runtime\":\"runc\",\"state\":\"stopped\",\"pid\":0}"),
+		"%s", text);
 	free(text);
 }
 
@@ -281,11 +292,12 @@ Test(container, real_runc)
 		cr_skip_test("needs runc and busybox");
 	snprintf(id, sizeof(id), "rrc-unit-%d", getpid());
 	snprintf(upper, sizeof(upper), "%s/up dir", root);
-	cr_assert(sh("cd %s && mkdir -p low/bin low/proc low/dev low/sys 'up dir' work b/rootfs && "
-		     "cp \"$(command -v busybox)\" low/bin/sh && "
-		     "mount -t overlay rrc -o 'lowerdir=%s/low,upperdir=%s/up dir,workdir=%s/work' b/rootfs && "
-		     "cd b && runc spec && sed -i 's/\"terminal\": true/\"terminal\": false/' config.json",
-		     root, root, root, root) == 0);
+	cr_assert(
+		sh("cd %s && mkdir -p low/bin low/proc low/dev low/sys 'up dir' work b/rootfs && "
+		   "cp \"$(command -v busybox)\" low/bin/sh && "
+		   "mount -t overlay rrc -o 'lowerdir=%s/low,upperdir=%s/up dir,workdir=%s/work' b/rootfs && "
+		   "cd b && runc spec && sed -i 's/\"terminal\": true/\"terminal\": false/' config.json",
+		   root, root, root, root) == 0);
 	ret = sh("cd %s/b && sed -i 's/\"sh\"/\"sh\", \"-c\", \"read x; exit\"/' config.json && "
 		 "mkfifo %s/in && (exec 3<>%s/in; runc run -d %s <&3 >/dev/null 2>&1)",
 		 root, root, root, id);
@@ -300,6 +312,6 @@ Test(container, real_runc)
 	cr_expect(c.own_netns && c.own_mntns);
 	cr_expect(strstr(c.rootfs, "/b/rootfs"), "%s", c.rootfs);
 	cr_expect(strstr(c.bundle, root), "%s", c.bundle);
-	cr_expect_str_eq(c.upper, upper);	/* with its space */
+	cr_expect_str_eq(c.upper, upper); /* with its space */
 	cr_expect(rrc_container_find(id, &c, &err) == -ENOENT);
 }

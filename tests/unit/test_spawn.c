@@ -109,12 +109,12 @@ Test(spawn, inherits_nothing_more)
 
 	need_root();
 	out = capture();
-	cr_assert(open("/dev/null", O_RDWR) >= 0);	/* not close-on-exec on purpose */
+	cr_assert(open("/dev/null", O_RDWR) >= 0); /* not close-on-exec on purpose */
 	spawn(&s, argv);
 	rrc_spawn_start(&s, NULL);
 	cr_expect(rrc_spawn_finish(&s, NULL, NULL) == 0);
 	captured(out, buf, sizeof(buf));
-	cr_expect_str_eq(buf, "0\n1\n2\n3\n");	/* 3 is the directory that ls reads */
+	cr_expect_str_eq(buf, "0\n1\n2\n3\n"); /* 3 is the directory that ls reads */
 }
 
 Test(spawn, unknown_command_is_a_usage_error)
@@ -141,7 +141,7 @@ Test(spawn, kill_leaves_no_process)
 	rrc_spawn_kill(&s);
 	cr_expect(kill(init, 0) < 0 && errno == ESRCH);
 	cr_expect(kill(cmd, 0) < 0 && errno == ESRCH);
-	rrc_spawn_kill(&s);	/* again: nothing happens */
+	rrc_spawn_kill(&s); /* again: nothing happens */
 }
 
 /* CRIU runs in a network namespace that is not the command's. */
@@ -162,7 +162,11 @@ static void dump(const struct rrc_spawn *s, const char *criu, const char *images
 	struct rrc_error err = { 0 };
 	struct stat st;
 	struct rrc_criu_dump d = {
-		.criu = criu, .init = s->init, .images = images, .run_dir = run, .netns = scratch_netns(),
+		.criu = criu,
+		.init = s->init,
+		.images = images,
+		.run_dir = run,
+		.netns = scratch_netns(),
 	};
 
 	cr_assert(stat("/proc/self/ns/net", &st) == 0);
@@ -177,8 +181,13 @@ static pid_t restore(const char *criu, const char *images, const char *run, cons
 	const char *keys[] = { key };
 	int fds[] = { fd };
 	struct rrc_criu_restore r = {
-		.criu = criu, .images = images, .log_dir = run, .inherit_key = keys, .inherit_fd = fds,
-		.inherits = key ? 1 : 0, .netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC),
+		.criu = criu,
+		.images = images,
+		.log_dir = run,
+		.inherit_key = keys,
+		.inherit_fd = fds,
+		.inherits = key ? 1 : 0,
+		.netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC),
 	};
 	pid_t pid = rrc_criu_restore(&r, &err);
 
@@ -202,7 +211,8 @@ static void run_restored(pid_t init, int expect)
 		kill(all[i], SIGCONT);
 	free(all);
 	cr_assert(waitpid(init, &status, __WALL) == init);
-	cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == expect, "status %x", (unsigned int)status);
+	cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == expect, "status %x",
+		  (unsigned int)status);
 }
 
 /* The first checkpoint of a recording: the command's run begins twice and prints the same twice. */

@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#define READY_FD 3
+#define READY_FD    3
 #define SIGCONT_SET (1ul << (SIGCONT - 1))
 
 static long call4(long nr, long a, long b, long c, long d)
@@ -50,7 +50,7 @@ static void command(char **argv, char **envp)
 		;
 	call4(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&set, 0, sizeof(set));
 	ret = call4(SYS_execve, (long)path, (long)(argv + 2), (long)envp, 0);
-	if (ret == -ENOEXEC) {	/* a script without #!, as execvp(3) treats it */
+	if (ret == -ENOEXEC) { /* a script without #!, as execvp(3) treats it */
 		argv[1] = (char *)shell;
 		argv[2] = path;
 		ret = call4(SYS_execve, (long)shell, (long)(argv + 1), (long)envp, 0);

@@ -161,7 +161,7 @@ $(B)/user/libuser.a $(B)/replayer/libreplay.a:
 	$(Q)mkdir -p $(@D) && rm -f $@ && ar rcs $@ $^
 
 $(UNIT_OBJ): override CFLAGS += -iquote user -iquote replayer
-$(B)/unit-tests: $(UNIT_OBJ) $(B)/user/libuser.a $(B)/replayer/libreplay.a $(B)/lib/librrc.a
+$(B)/unit-tests: $(UNIT_OBJ) $(B)/user/libuser.a $(B)/replayer/libreplay.a $(B)/lib/librrc.a | $(B)/rrc-init
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(TRACE_LIBS) $(JSON_LIBS) -lcriterion
 

@@ -77,10 +77,10 @@ static void setup(void)
 	static char *argv[] = { "true", NULL };
 	struct rrc_error err = { 0 };
 
-	cr_assert(mkdtemp(root));
 	if (geteuid())
 		cr_skip_test("needs root");
 	cr_assert(rrc_spawn(&proc, argv, &err) == 0, "%s", err.msg);
+	cr_assert(mkdtemp(root));
 }
 
 static void teardown(void)

@@ -228,11 +228,11 @@ Test(spawn, dumps_and_restores_at_the_hold, .timeout = 30)
 	need_root();
 	if (rrc_host_criu(criu, sizeof(criu), &err))
 		cr_skip_test("%s", err.msg);
-	cr_assert(mkdtemp(dir) && snprintf(images, sizeof(images), "%s/img", dir) > 0);
-	cr_assert(mkdir(images, 0700) == 0);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	out = capture();
 	spawn(&s, argv);
+	cr_assert(mkdtemp(dir) && snprintf(images, sizeof(images), "%s/img", dir) > 0);
+	cr_assert(mkdir(images, 0700) == 0);
 	snprintf(key, sizeof(key), "pipe:[%llu]", (unsigned long long)s.out_ino);
 	dump(&s, criu, images, dir);
 	cr_assert(rrc_spawn_start(&s, &err) == 0);

@@ -159,6 +159,16 @@ static int fill_unread(int sock, const struct rrc_conn *conn)
 	return ret;
 }
 
+/* Counts as sent now. Its value does not matter, the client has that byte. */
+static int fill_sent_byte(int sock)
+{
+	int ret = set_int(sock, IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE);
+
+	if (!ret && send(sock, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1)
+		ret = errno ? -errno : -EIO;
+	return ret;
+}
+
 static int set_window(int sock, const struct rrc_conn *conn)
 {
 	const struct rrc_rec_conn *b = &conn->s.birth;
@@ -195,7 +205,7 @@ int rrc_tcp_rebuild(int sock, const struct rrc_conn *conn, const struct rrc_tcp_
 	char name[128];
 	int ret;
 
-	*fix = (struct rrc_tcp_fix){ .sock = sock, .ts = b->tstamp_ok };
+	*fix = (struct rrc_tcp_fix){ .sock = sock, .ts = b->tstamp_ok, .measure = fix->measure };
 	ret = reopen(sock);
 	if (!ret && (step = "buffers"))
 		ret = raise_buffers(fix, conn->s.rcvd - conn->s.read,
@@ -203,7 +213,7 @@ int rrc_tcp_rebuild(int sock, const struct rrc_conn *conn, const struct rrc_tcp_
 	if (!ret && (step = "maximum segment"))	/* before connect: else segments stay at 536 bytes */
 		ret = set_int(sock, IPPROTO_TCP, TCP_MAXSEG, (int)b->mss_clamp);
 	if (!ret && (step = "sequence numbers"))
-		ret = set_seq(sock, TCP_SEND_QUEUE, rrc_conn_out_seq(conn, conn->s.acked));
+		ret = set_seq(sock, TCP_SEND_QUEUE, rrc_conn_out_seq(conn, conn->s.acked) - fix->measure);
 	if (!ret)
 		ret = set_seq(sock, TCP_RECV_QUEUE, rrc_conn_in_seq(conn, conn->s.read));
 	if (!ret && (step = "addresses"))
@@ -214,6 +224,8 @@ int rrc_tcp_rebuild(int sock, const struct rrc_conn *conn, const struct rrc_tcp_
 		ret = fill_unread(sock, conn);
 	if (!ret && (step = "window"))
 		ret = set_window(sock, conn);
+	if (!ret && fix->measure && (step = "round-trip time"))
+		ret = fill_sent_byte(sock);
 	if (!ret)
 		return 0;
 	rrc_tcp_abort(sock);

@@ -307,6 +307,7 @@ static void rebuild(struct rrc_takeover *t, struct one *o, struct rrc_takeover_r
 			return;
 		}
 	}
+	o->fix.measure = o->answered && conn->s.claimed == conn->s.acked;
 	if (rrc_tcp_rebuild(o->sock, conn, &t->place, &o->fix, &err))
 		refused(o, rep, &err);
 	else
@@ -349,6 +350,8 @@ static bool goes_on(const struct one *o)
 static void nudge_one(struct rrc_takeover *t, const struct one *o)
 {
 	rrc_rawlink_ack(&t->link, o->conn, rrc_tcp_tsval_now(&o->fix));
+	if (o->fix.measure)
+		rrc_rawlink_ask(&t->link, o->conn, rrc_tcp_tsval_now(&o->fix), true);
 	for (int i = 0; i < REVERTS && o->conn->s.peer_nxt > o->conn->s.rcvd; i++)
 		rrc_rawlink_revert_timer(&t->link, o->conn);
 }

@@ -53,7 +53,7 @@ Test(tcprepair, rebuilt_and_read_back)
 	struct rrc_rec_conn birth = make_birth();
 	struct rrc_tcp_place place = { 0 };
 	struct rrc_tcp_snapshot snap;
-	struct rrc_tcp_fix fix;
+	struct rrc_tcp_fix fix = { 0 };
 	struct tcp_info info;
 	socklen_t len = sizeof(info);
 	int ns, sock, one = 1, val = 0;
@@ -110,7 +110,7 @@ Test(tcprepair, a_refusal_leaves_the_socket_closed)
 	struct rrc_conns *conns = rrc_conns_new();
 	struct rrc_rec_conn birth = make_birth();
 	struct rrc_tcp_place place = { 0 };
-	struct rrc_tcp_fix fix;
+	struct rrc_tcp_fix fix = { 0 };
 	struct tcp_info info;
 	socklen_t len = sizeof(info);
 	int ns, sock;

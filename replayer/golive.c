@@ -158,6 +158,32 @@ static int let_go(struct tracee *t, struct rrc_error *err)
 	return 0;
 }
 
+static bool lives_on(const struct rrc_engine *e, const struct tproc *p)
+{
+	for (const struct tracee *t = e->threads; t; t = t->next)
+		if (t->proc == p && t->state < TR_EXITING)
+			return true;
+	return false;
+}
+
+/* Whoever is dying must be waited for by us before its parent can wait for it; a first thread's end is
+ * told after those of the others. */
+static void reap_dying(struct rrc_engine *e)
+{
+	for (int first = 0; first < 2; first++) {
+		for (struct tracee *t = e->threads; t; t = t->next) {
+			int status;
+
+			if (t->state != TR_EXITING || first != (t->tid == t->proc->pid) ||
+			    lives_on(e, t->proc))
+				continue;
+			while (waitpid(t->tid, &status, __WALL) == t->tid && WIFSTOPPED(status))
+				ptrace(PTRACE_CONT, t->tid, NULL, NULL);
+			t->state = TR_DEAD;
+		}
+	}
+}
+
 static void flush_files(struct rrc_engine *e)
 {
 	for (size_t i = 0; i < e->nsynced; i++)
@@ -184,6 +210,7 @@ int rrc_engine_golive(struct rrc_engine *e, struct rrc_error *err)
 		return r;
 	flush_files(e);
 	rrc_send_leftovers(e);
+	reap_dying(e);
 	e->live = true;
 	for (struct tracee *t = e->threads; t && !r; t = t->next)
 		if (t->stopped && t->state != TR_DEAD)

@@ -12,8 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
 #include <sys/wait.h>
@@ -350,12 +352,14 @@ Test(engine, children_get_their_ids, .timeout = 30)
 	rrc_engine_kill(e);
 }
 
-static void fills_a_pipe(void)
+static int put_end, take_end;
+
+static void puts_and_takes(void)
 {
-	syscall(SYS_write, pipe_fds[1], digits, 10);
-	syscall(SYS_read, pipe_fds[0], in, 4);
+	syscall(SYS_write, put_end, digits, 10);
+	syscall(SYS_read, take_end, in, 4);
 	/* here the log ends */
-	long n = syscall(SYS_read, pipe_fds[0], out, sizeof(out));
+	long n = syscall(SYS_read, take_end, out, sizeof(out));
 
 	syscall(SYS_write, back[1], out, n);
 	for (;;)
@@ -382,22 +386,105 @@ static void live(pid_t pid, struct log *l, char *buf, size_t size)
 	waitpid(pid, NULL, 0);
 }
 
+/* Ten bytes are put in and four taken out, by the log; what is left then? */
+static void puts_and_takes_log(struct log *l, int kind, const char *taken)
+{
+	struct rrc_rec *r;
+
+	begins(l);
+	r = call(l, 1, RRC_NR_write, 10, (uint64_t)put_end, (uint64_t)digits, 10);
+	r->fdkind = (uint8_t)kind;
+	r->obj = 8;
+	seg(l, r, 0, RRC_SEG_IN, digits, 10);
+	r = call(l, 1, RRC_NR_read, 4, (uint64_t)take_end, (uint64_t)in, 4);
+	r->fdkind = (uint8_t)kind;
+	r->obj = kind == RRC_FD_UNIX ? 9 : 8;
+	seg(l, r, 0, RRC_SEG_OUT, taken, 4);
+}
+
 Test(engine, pipes_are_right_at_golive, .timeout = 30)
 {
 	struct log l = { .len = 0 };
-	struct rrc_rec *r;
+	int fds[2];
 	char buf[64];
-	pid_t pid = start(fills_a_pipe);
+	pid_t pid;
 
-	begins(&l);
-	r = call(&l, 1, RRC_NR_write, 10, (uint64_t)pipe_fds[1], (uint64_t)digits, 10);
-	fifo(r, 1);
-	seg(&l, r, 0, RRC_SEG_IN, digits, 10);
-	r = call(&l, 1, RRC_NR_read, 4, (uint64_t)pipe_fds[0], (uint64_t)in, 4);
-	fifo(r, 1);
-	seg(&l, r, 0, RRC_SEG_OUT, "0123", 4);
+	cr_assert(pipe(fds) == 0);
+	take_end = fds[0];
+	put_end = fds[1];
+	pid = start(puts_and_takes);
+	puts_and_takes_log(&l, RRC_FD_FIFO, "0123");
 	live(pid, &l, buf, sizeof(buf));
 	cr_assert_str_eq(buf, "456789");
+}
+
+Test(engine, pipes_that_were_not_empty_are_right_at_golive, .timeout = 30)
+{
+	struct log l = { .len = 0 };
+	int fds[2];
+	char buf[64];
+	pid_t pid;
+
+	cr_assert(pipe(fds) == 0 && write(fds[1], "AB", 2) == 2);
+	take_end = fds[0];
+	put_end = fds[1];
+	pid = start(puts_and_takes);
+	puts_and_takes_log(&l, RRC_FD_FIFO, "AB01");
+	live(pid, &l, buf, sizeof(buf));
+	cr_assert_str_eq(buf, "23456789");
+}
+
+Test(engine, unix_sockets_are_right_at_golive, .timeout = 30)
+{
+	struct log l = { .len = 0 };
+	int fds[2];
+	char buf[64];
+	pid_t pid;
+
+	cr_assert(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
+	take_end = fds[0];
+	put_end = fds[1];
+	pid = start(puts_and_takes);
+	puts_and_takes_log(&l, RRC_FD_UNIX, "0123");
+	live(pid, &l, buf, sizeof(buf));
+	cr_assert_str_eq(buf, "456789");
+}
+
+static void counts(void)
+{
+	uint64_t *value = (uint64_t *)in;
+
+	syscall(SYS_write, put_end, digits, 8);
+	syscall(SYS_write, put_end, digits + 1, 8);
+	/* here the log ends */
+	syscall(SYS_read, put_end, value, sizeof(*value));
+	syscall(SYS_write, back[1], value, sizeof(*value));
+	for (;;)
+		syscall(SYS_pause);
+}
+
+Test(engine, eventfds_are_right_at_golive, .timeout = 30)
+{
+	struct log l = { .len = 0 };
+	uint64_t a, b;
+	struct rrc_rec *r;
+	char buf[64];
+	pid_t pid;
+
+	memcpy(&a, digits, sizeof(a));
+	memcpy(&b, digits + 1, sizeof(b));
+	put_end = eventfd(5, 0);
+	pid = start(counts);
+	begins(&l);
+	for (int i = 0; i < 2; i++) {
+		r = call(&l, 1, RRC_NR_write, 8, (uint64_t)put_end, (uint64_t)(digits + i), 8);
+		r->fdkind = RRC_FD_ANON;
+		r->obj = 77;
+		seg(&l, r, 0, RRC_SEG_IN, digits + i, 8);
+	}
+	live(pid, &l, buf, sizeof(buf));
+	memcpy(&a, (const uint64_t[]){ a + b + 5 }, sizeof(a));
+	cr_assert(memcmp(buf, &a, sizeof(a)) == 0);
 }
 
 static volatile sig_atomic_t got;

@@ -245,7 +245,7 @@ int rrc_conns_insert(struct rrc_conns *conns, struct rrc_conn *conn)
 	struct rrc_conn *old;
 
 	rrc_conns_remove(conns, conn->s.birth.cookie);
-	old = rrc_conns_find(conns, &t);	/* its port is in use again, so it is gone */
+	old = rrc_conns_find(conns, &t); /* its port is in use again, so it is gone */
 	if (old)
 		rrc_conns_remove(conns, old->s.birth.cookie);
 	if (grow(conns)) {

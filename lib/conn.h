@@ -22,35 +22,35 @@
 /* Why a connection cannot be carried; what the report says. */
 enum rrc_conn_fault {
 	RRC_CONN_SOUND = 0,
-	RRC_CONN_BAD_BIRTH,	/* there was data before it was seen first */
-	RRC_CONN_OUT_LOST,	/* written bytes are not in the log (until the client has them) */
-	RRC_CONN_IN_LOST,	/* too much came out of order (until the application has read it) */
+	RRC_CONN_BAD_BIRTH, /* there was data before it was seen first */
+	RRC_CONN_OUT_LOST, /* written bytes are not in the log (until the client has them) */
+	RRC_CONN_IN_LOST, /* too much came out of order (until the application has read it) */
 };
 
 struct rrc_conn_span {
 	uint64_t from, to;
 };
 
-struct rrc_conn_state {		/* fixed part, saved as it is */
+struct rrc_conn_state { /* fixed part, saved as it is */
 	struct rrc_rec_conn birth;
-	uint64_t rcvd;		/* in: all before it came in */
-	uint64_t read;		/* in: all before it the application read */
-	uint64_t written;	/* out: all before it the application wrote */
-	uint64_t acked;		/* out: all before it the client has; never beyond written */
-	uint64_t claimed;	/* out: highest that the client acknowledged; beyond written while a write
+	uint64_t rcvd; /* in: all before it came in */
+	uint64_t read; /* in: all before it the application read */
+	uint64_t written; /* out: all before it the application wrote */
+	uint64_t acked; /* out: all before it the client has; never beyond written */
+	uint64_t claimed; /* out: highest that the client acknowledged; beyond written while a write
 				 * whose first bytes left already has not returned */
-	uint64_t out_lost;	/* out: not carried until acked >= this */
-	uint64_t in_lost;	/* in: not carried until read >= this */
-	uint64_t fin_pos;	/* in: where the client's FIN is, if peer_fin */
-	uint64_t peer_nxt;	/* in: highest place that the client has sent, as far as seen */
-	uint64_t seen_ns;	/* exit_ns of the record that brought the last packet */
-	uint32_t snd_wnd;	/* the client's last window, in bytes, counted from claimed */
-	uint32_t tsval, tsecr;	/* of its last packet with timestamps */
+	uint64_t out_lost; /* out: not carried until acked >= this */
+	uint64_t in_lost; /* in: not carried until read >= this */
+	uint64_t fin_pos; /* in: where the client's FIN is, if peer_fin */
+	uint64_t peer_nxt; /* in: highest place that the client has sent, as far as seen */
+	uint64_t seen_ns; /* exit_ns of the record that brought the last packet */
+	uint32_t snd_wnd; /* the client's last window, in bytes, counted from claimed */
+	uint32_t tsval, tsecr; /* of its last packet with timestamps */
 	uint8_t mac_peer[6], mac_own[6];
-	uint8_t state;		/* TCP_*, the last that the kernel told */
-	uint8_t accepted;	/* the application holds or held it */
-	uint8_t peer_fin;	/* a FIN came in (its place is fin_pos) */
-	uint8_t peer_rst;	/* a RST with the right number came in */
+	uint8_t state; /* TCP_*, the last that the kernel told */
+	uint8_t accepted; /* the application holds or held it */
+	uint8_t peer_fin; /* a FIN came in (its place is fin_pos) */
+	uint8_t peer_rst; /* a RST with the right number came in */
 	uint8_t shut_wr, shut_rd; /* the application shut it down */
 	uint8_t reserved[2];
 	uint32_t nspans;
@@ -59,11 +59,11 @@ struct rrc_conn_state {		/* fixed part, saved as it is */
 
 struct rrc_conn {
 	struct rrc_conn_state s;
-	struct rrc_stream in;	/* from s.read on, gaps where spans say so */
-	struct rrc_stream out;	/* from s.acked (s.out_lost, if that is more) to s.written */
+	struct rrc_stream in; /* from s.read on, gaps where spans say so */
+	struct rrc_stream out; /* from s.acked (s.out_lost, if that is more) to s.written */
 	struct rrc_conn_span *spans; /* beyond s.rcvd: sorted, apart */
-	struct rrc_conn *next_cookie, *next_tuple;	/* hash chains */
-	uint32_t mark;		/* for the user of the table; not saved */
+	struct rrc_conn *next_cookie, *next_tuple; /* hash chains */
+	uint32_t mark; /* for the user of the table; not saved */
 };
 
 struct rrc_conns_stats {
@@ -102,7 +102,8 @@ const struct rrc_conns_stats *rrc_conns_stats(const struct rrc_conns *conns);
 int rrc_conns_each(struct rrc_conns *conns, int (*fn)(struct rrc_conn *conn, void *ctx), void *ctx);
 
 /* The table as bytes, with magic, version, lengths and checksum. *buf is the caller's to free. */
-int rrc_conns_save(const struct rrc_conns *conns, uint8_t **buf, size_t *len, struct rrc_error *err);
+int rrc_conns_save(const struct rrc_conns *conns, uint8_t **buf, size_t *len,
+		   struct rrc_error *err);
 struct rrc_conns *rrc_conns_load(const void *buf, size_t len, struct rrc_error *err);
 
 /* Of one connection. The addresses that the packets carry: family AF_INET for a v4-mapped peer. */
@@ -110,8 +111,9 @@ uint16_t rrc_conn_addrs(const struct rrc_conn *conn, uint8_t local[16], uint8_t 
 uint32_t rrc_conn_out_seq(const struct rrc_conn *conn, uint64_t off);
 uint32_t rrc_conn_in_seq(const struct rrc_conn *conn, uint64_t off);
 enum rrc_conn_fault rrc_conn_fault(const struct rrc_conn *conn);
-bool rrc_conn_fin_in(const struct rrc_conn *conn);	/* all of the client's bytes and its FIN are here */
-bool rrc_conn_fin_acked(const struct rrc_conn *conn);	/* the client has our FIN */
+bool rrc_conn_fin_in(
+	const struct rrc_conn *conn); /* all of the client's bytes and its FIN are here */
+bool rrc_conn_fin_acked(const struct rrc_conn *conn); /* the client has our FIN */
 
 /* "10.0.0.1:6379 <- 10.0.0.9:40000" into buf; returns buf. */
 const char *rrc_conn_name(const struct rrc_conn *conn, char *buf, size_t size);

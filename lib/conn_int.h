@@ -5,9 +5,9 @@
 
 #include "conn.h"
 
-#define RRC_CONN_MAX_SPANS 1024		/* islands of data that came out of order */
-#define RRC_CONN_EARLY_PACKETS 256	/* packets kept until the birth that they belong to */
-#define RRC_CONN_EARLY_BYTES (1u << 20)
+#define RRC_CONN_MAX_SPANS     1024 /* islands of data that came out of order */
+#define RRC_CONN_EARLY_PACKETS 256 /* packets kept until the birth that they belong to */
+#define RRC_CONN_EARLY_BYTES   (1u << 20)
 
 /* Addresses and ports as the packets carry them; hashed as bytes. */
 struct rrc_tuple {
@@ -18,13 +18,13 @@ struct rrc_tuple {
 struct rrc_early {
 	struct rrc_rec_packet head;
 	uint64_t ns;
-	uint8_t *bytes;		/* NULL: the place is free */
+	uint8_t *bytes; /* NULL: the place is free */
 };
 
 struct rrc_conns {
 	struct rrc_conn **by_cookie, **by_tuple;
 	size_t nbuckets, count;
-	struct rrc_early early[RRC_CONN_EARLY_PACKETS];	/* ring of packets of unknown connections */
+	struct rrc_early early[RRC_CONN_EARLY_PACKETS]; /* ring of packets of unknown connections */
 	unsigned int early_next;
 	size_t early_bytes;
 	struct rrc_conns_stats stats;

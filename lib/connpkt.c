@@ -9,7 +9,7 @@
 #include "conn_int.h"
 #include "util.h"
 
-#define MAX_IN (64u << 20)	/* unread bytes of one connection; the kernel's own limit is lower */
+#define MAX_IN (64u << 20) /* unread bytes of one connection; the kernel's own limit is lower */
 
 static struct rrc_tuple packet_tuple(const struct rrc_packet *pkt)
 {
@@ -55,7 +55,7 @@ static int add_span(struct rrc_conn *conn, uint64_t from, uint64_t to)
 	if (i == j) {
 		if (n == RRC_CONN_MAX_SPANS)
 			return -ENOSPC;
-		if (!(n & (n - 1))) {	/* full at each power of two */
+		if (!(n & (n - 1))) { /* full at each power of two */
 			s = realloc(s, (n ? 2 * n : 1) * sizeof(*s));
 			if (!s)
 				return -ENOMEM;
@@ -85,7 +85,7 @@ static int take_data(struct rrc_conn *conn, uint64_t from, uint64_t to, const ui
 	ret = to - conn->s.read > MAX_IN ? -ENOSPC : 0;
 	if (!ret && from > conn->s.rcvd)
 		ret = add_span(conn, from, to);
-	if (ret == -ENOSPC) {	/* never guess: say so if it is still missing at the end */
+	if (ret == -ENOSPC) { /* never guess: say so if it is still missing at the end */
 		conn->s.in_lost = rrc_max(conn->s.in_lost, to);
 		return 0;
 	}
@@ -141,7 +141,7 @@ static int take_packet(struct rrc_conns *conns, struct rrc_conn *conn, const str
 	int ret = 0;
 
 	if (pkt->flags & RRC_TCP_RST) {
-		if (ahead == 0)	/* the only number that a kernel takes at once (RFC 5961) */
+		if (ahead == 0) /* the only number that a kernel takes at once (RFC 5961) */
 			conn->s.peer_rst = 1;
 		return 0;
 	}
@@ -156,7 +156,7 @@ static int take_packet(struct rrc_conns *conns, struct rrc_conn *conn, const str
 	conn->s.seen_ns = ns;
 	memcpy(conn->s.mac_peer, head->mac_src, 6);
 	memcpy(conn->s.mac_own, head->mac_dst, 6);
-	if ((int64_t)conn->s.rcvd + ahead < 0)	/* from before we knew it */
+	if ((int64_t)conn->s.rcvd + ahead < 0) /* from before we knew it */
 		return 0;
 	to = from + pkt->len;
 	conn->s.peer_nxt = rrc_max(conn->s.peer_nxt, to);
@@ -182,8 +182,9 @@ int rrc_conns_keep_early(struct rrc_conns *conns, const struct rrc_rec_packet *h
 	if (!copy)
 		return -ENOMEM;
 	memcpy(copy, bytes, head->len);
-	for (unsigned int i = 0; i < RRC_CONN_EARLY_PACKETS; i++) {	/* the oldest go first */
-		struct rrc_early *o = &conns->early[(conns->early_next + i) % RRC_CONN_EARLY_PACKETS];
+	for (unsigned int i = 0; i < RRC_CONN_EARLY_PACKETS; i++) { /* the oldest go first */
+		struct rrc_early *o =
+			&conns->early[(conns->early_next + i) % RRC_CONN_EARLY_PACKETS];
 
 		if (!o->bytes || (i && conns->early_bytes + head->len <= RRC_CONN_EARLY_BYTES))
 			continue;
@@ -203,7 +204,8 @@ int rrc_conns_use_early(struct rrc_conns *conns, struct rrc_conn *conn)
 	int ret = 0;
 
 	for (unsigned int i = 0; !ret && conns->early_bytes && i < RRC_CONN_EARLY_PACKETS; i++) {
-		struct rrc_early *e = &conns->early[(conns->early_next + i) % RRC_CONN_EARLY_PACKETS];
+		struct rrc_early *e =
+			&conns->early[(conns->early_next + i) % RRC_CONN_EARLY_PACKETS];
 		struct rrc_packet pkt;
 		struct rrc_tuple t;
 

@@ -11,14 +11,21 @@
 #include "syscalls.h"
 #include "util.h"
 
-enum io_dir { IO_READ = 1, IO_READ_MANY, IO_WRITE, IO_WRITE_MANY, IO_SPLICE, IO_SHUTDOWN };
+enum io_dir {
+	IO_READ = 1,
+	IO_READ_MANY,
+	IO_WRITE,
+	IO_WRITE_MANY,
+	IO_SPLICE,
+	IO_SHUTDOWN
+};
 
 #define NO_FLAGS 0xff
 
 static const struct io {
 	uint16_t nr;
 	uint8_t dir;
-	uint8_t flags;	/* which argument has the MSG_ flags */
+	uint8_t flags; /* which argument has the MSG_ flags */
 } io_calls[] = {
 	{ __NR_read, IO_READ, NO_FLAGS },
 	{ __NR_readv, IO_READ, NO_FLAGS },
@@ -107,7 +114,7 @@ static void consumed(struct rrc_conns *conns, struct rrc_conn *conn, uint64_t n)
 {
 	conn->s.read += n;
 	if (conn->s.read > conn->s.rcvd) {
-		conn->s.rcvd = conn->s.read;	/* what was missing has been read: nobody needs it */
+		conn->s.rcvd = conn->s.read; /* what was missing has been read: nobody needs it */
 		rrc_conn_join(conn);
 		conns->stats.healed++;
 	}
@@ -137,7 +144,7 @@ static bool is_data(const struct rrc_rec *rec, const struct rrc_seg *seg, uint8_
 	if (seg->dir != dir)
 		return false;
 	if (seg->row >= row->nseg)
-		return true;	/* added by the collector: what sendfile read */
+		return true; /* added by the collector: what sendfile read */
 	switch (row->seg[seg->row].len) {
 	case RRC_LEN_RET:
 	case RRC_LEN_IOVEC:
@@ -212,7 +219,7 @@ static int apply_call(struct rrc_conns *conns, const struct rrc_rec *rec)
 	if (!io || rec->ret <= 0)
 		return 0;
 	if (rec->ret > INT32_MAX)
-		return -EBADMSG;	/* no call moves more */
+		return -EBADMSG; /* no call moves more */
 	flags = io->flags == NO_FLAGS ? 0 : rec->args[io->flags];
 	switch (io->dir) {
 	case IO_READ_MANY:

@@ -12,14 +12,14 @@
 #include "conn_int.h"
 #include "util.h"
 
-#define MAGIC 0x4e4e4f4343525200ull	/* "\0RRCCONN" */
+#define MAGIC 0x4e4e4f4343525200ull /* "\0RRCCONN" */
 
 struct save_head {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t state_size;
-	uint64_t len;		/* of everything, this header included */
-	uint64_t sum;		/* XXH3 of what follows the header */
+	uint64_t len; /* of everything, this header included */
+	uint64_t sum; /* XXH3 of what follows the header */
 	uint32_t nconns, nearly;
 };
 _Static_assert(sizeof(struct save_head) == 40, "head of a saved table");
@@ -98,7 +98,7 @@ int rrc_conns_save(const struct rrc_conns *conns, uint8_t **buf, size_t *len, st
 	for (size_t i = 0; i < conns->nbuckets; i++)
 		for (conn = conns->by_cookie[i]; conn; conn = conn->next_cookie)
 			put_conn(&p, conn);
-	for (size_t i = 0; i < RRC_CONN_EARLY_PACKETS; i++) {	/* the oldest first */
+	for (size_t i = 0; i < RRC_CONN_EARLY_PACKETS; i++) { /* the oldest first */
 		const struct rrc_early *e =
 			&conns->early[(conns->early_next + i) % RRC_CONN_EARLY_PACKETS];
 		struct early_head eh = { .head = e->head, .ns = e->ns };
@@ -133,10 +133,9 @@ static const uint8_t *take(struct rest *rest, uint64_t n)
 
 static bool state_sane(const struct rrc_conn_state *s)
 {
-	return (s->birth.family == AF_INET || s->birth.family == AF_INET6) &&
-	       s->read <= s->rcvd && s->acked <= s->written && s->acked <= s->claimed &&
-	       s->out_lost <= s->written && s->state <= TCP_CLOSING + 1 &&
-	       s->nspans <= RRC_CONN_MAX_SPANS;
+	return (s->birth.family == AF_INET || s->birth.family == AF_INET6) && s->read <= s->rcvd &&
+	       s->acked <= s->written && s->acked <= s->claimed && s->out_lost <= s->written &&
+	       s->state <= TCP_CLOSING + 1 && s->nspans <= RRC_CONN_MAX_SPANS;
 }
 
 static int read_spans(struct rrc_conn *conn, struct rest *rest)
@@ -149,7 +148,7 @@ static int read_spans(struct rrc_conn *conn, struct rest *rest)
 		return -EBADMSG;
 	if (!size)
 		return 0;
-	while (cap < conn->s.nspans)	/* as add_span counts on it */
+	while (cap < conn->s.nspans) /* as add_span counts on it */
 		cap *= 2;
 	conn->spans = malloc(cap * sizeof(*conn->spans));
 	if (!conn->spans)
@@ -233,7 +232,8 @@ struct rrc_conns *rrc_conns_load(const void *buf, size_t len, struct rrc_error *
 		rrc_fail(err, -EBADMSG, "not a table of connections");
 		return NULL;
 	}
-	if (head.version != RRC_FORMAT_VERSION || head.state_size != sizeof(struct rrc_conn_state)) {
+	if (head.version != RRC_FORMAT_VERSION ||
+	    head.state_size != sizeof(struct rrc_conn_state)) {
 		rrc_fail(err, -EBADMSG, "table of connections has format %u, this program knows %u",
 			 head.version, RRC_FORMAT_VERSION);
 		return NULL;
@@ -249,7 +249,8 @@ struct rrc_conns *rrc_conns_load(const void *buf, size_t len, struct rrc_error *
 	if (!ret)
 		return conns;
 	rrc_conns_free(conns);
-	rrc_fail(err, ret, ret == -EBADMSG ? "table of connections is damaged" :
-					     "no memory for the table of connections");
+	rrc_fail(err, ret,
+		 ret == -EBADMSG ? "table of connections is damaged"
+				 : "no memory for the table of connections");
 	return NULL;
 }

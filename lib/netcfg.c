@@ -25,8 +25,8 @@ static size_t addr_len(const struct rrc_netaddr *a)
 struct reading {
 	struct rrc_netcfg *cfg;
 	const char *want;
-	int ifindex;		/* 0: not found yet */
-	int found;		/* number of links that would fit */
+	int ifindex; /* 0: not found yet */
+	int found; /* number of links that would fit */
 	int overflow;
 };
 
@@ -39,7 +39,8 @@ static int on_link(const struct nlmsghdr *nlh, void *data)
 
 	if (ifi->ifi_flags & IFF_LOOPBACK)
 		return MNL_CB_OK;
-	mnl_attr_for_each(attr, nlh, sizeof(*ifi)) {
+	mnl_attr_for_each(attr, nlh, sizeof(*ifi))
+	{
 		size_t len = mnl_attr_get_payload_len(attr);
 
 		if (mnl_attr_get_type(attr) == IFLA_IFNAME && len <= IFNAMSIZ)
@@ -68,7 +69,8 @@ static int on_addr(const struct nlmsghdr *nlh, void *data)
 
 	if ((int)ifa->ifa_index != r->ifindex || (a.family != AF_INET && a.family != AF_INET6))
 		return MNL_CB_OK;
-	mnl_attr_for_each(attr, nlh, sizeof(*ifa)) {
+	mnl_attr_for_each(attr, nlh, sizeof(*ifa))
+	{
 		int type = mnl_attr_get_type(attr);
 
 		/* With a peer's address IFA_ADDRESS is the peer's. */
@@ -118,7 +120,8 @@ static int on_route(const struct nlmsghdr *nlh, void *data)
 {
 	const struct rtmsg *rtm = mnl_nlmsg_get_payload(nlh);
 	struct reading *r = data;
-	struct rrc_netroute rt = { .dst = { .family = rtm->rtm_family, .prefix = rtm->rtm_dst_len } };
+	struct rrc_netroute rt = { .dst = { .family = rtm->rtm_family,
+					    .prefix = rtm->rtm_dst_len } };
 	const struct nlattr *attr;
 	uint32_t oif = 0;
 
@@ -126,8 +129,7 @@ static int on_route(const struct nlmsghdr *nlh, void *data)
 	if (rtm->rtm_table != RT_TABLE_MAIN || rtm->rtm_type != RTN_UNICAST ||
 	    rtm->rtm_protocol == RTPROT_KERNEL || rtm->rtm_flags & RTM_F_CLONED)
 		return MNL_CB_OK;
-	mnl_attr_for_each(attr, nlh, sizeof(*rtm))
-		route_attr(attr, &rt, &oif);
+	mnl_attr_for_each(attr, nlh, sizeof(*rtm)) route_attr(attr, &rt, &oif);
 	if ((int)oif != r->ifindex)
 		return MNL_CB_OK;
 	if (r->cfg->nroutes == RRC_NET_MAX_ROUTES) {
@@ -165,10 +167,12 @@ int rrc_netcfg_read(int netns, const char *ifname, struct rrc_netcfg *cfg, struc
 	if (ret)
 		return rrc_fail(err, ret, "read the container's link: %s", strerror(-ret));
 	if (r.found != 1)
-		return rrc_fail(err, -ENODEV, "the container has %d network links besides lo, one is needed",
+		return rrc_fail(err, -ENODEV,
+				"the container has %d network links besides lo, one is needed",
 				r.found);
 	if (r.overflow)
-		return rrc_fail(err, -ENOSPC, "the container's link has too many addresses or routes");
+		return rrc_fail(err, -ENOSPC,
+				"the container's link has too many addresses or routes");
 	return 0;
 }
 
@@ -323,7 +327,8 @@ static int configure(const struct rrc_netcfg *cfg, struct rrc_error *err)
 			ret = add_route(nl, ifindex, r);
 	}
 	mnl_socket_close(nl);
-	return ret ? rrc_fail(err, ret, "configure %s: %s: %s", cfg->ifname, step, strerror(-ret)) : 0;
+	return ret ? rrc_fail(err, ret, "configure %s: %s: %s", cfg->ifname, step, strerror(-ret))
+		   : 0;
 }
 
 int rrc_netcfg_make(int netns, const struct rrc_netcfg *cfg, const char *hostif,

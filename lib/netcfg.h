@@ -13,20 +13,20 @@
 
 #include "err.h"
 
-#define RRC_NET_MAX_ADDRS 32
+#define RRC_NET_MAX_ADDRS  32
 #define RRC_NET_MAX_ROUTES 64
-#define RRC_NET_TEXT_MAX 16384	/* longest text of a configuration */
+#define RRC_NET_TEXT_MAX   16384 /* longest text of a configuration */
 
 struct rrc_netaddr {
-	uint8_t family;		/* AF_INET or AF_INET6; 0: none */
+	uint8_t family; /* AF_INET or AF_INET6; 0: none */
 	uint8_t prefix;
-	uint8_t addr[16];	/* network byte order */
+	uint8_t addr[16]; /* network byte order */
 };
 
 struct rrc_netroute {
-	struct rrc_netaddr dst;	/* prefix 0: default */
-	struct rrc_netaddr via;	/* family 0: on the link itself */
-	struct rrc_netaddr src;	/* preferred source; family 0: none */
+	struct rrc_netaddr dst; /* prefix 0: default */
+	struct rrc_netaddr via; /* family 0: on the link itself */
+	struct rrc_netaddr src; /* preferred source; family 0: none */
 	uint32_t metric;
 };
 

@@ -12,11 +12,11 @@
 #include "util.h"
 
 #define MAX_WORDS 12
-#define MAX_LINE 256
+#define MAX_LINE  256
 
 struct text {
 	char *buf;
-	size_t size, len;	/* len counts on when it does not fit */
+	size_t size, len; /* len counts on when it does not fit */
 };
 
 static void __attribute__((format(printf, 2, 3))) add(struct text *t, const char *fmt, ...)
@@ -127,10 +127,10 @@ static int parse_route(char **w, int n, struct rrc_netcfg *cfg)
 	if (parse_addr(w[1], 1, &r->dst))
 		return -1;
 	for (int i = 2; i < n; i += 2) {
-		int bad = !strcmp(w[i], "via") ? parse_addr(w[i + 1], 0, &r->via) :
-			  !strcmp(w[i], "src") ? parse_addr(w[i + 1], 0, &r->src) :
-			  !strcmp(w[i], "metric") ? parse_num(w[i + 1], UINT32_MAX, &r->metric) :
-			  -1;
+		int bad = !strcmp(w[i], "via")	    ? parse_addr(w[i + 1], 0, &r->via)
+			  : !strcmp(w[i], "src")    ? parse_addr(w[i + 1], 0, &r->src)
+			  : !strcmp(w[i], "metric") ? parse_num(w[i + 1], UINT32_MAX, &r->metric)
+						    : -1;
 
 		if (bad)
 			return -1;
@@ -174,12 +174,13 @@ int rrc_netcfg_parse(const char *text, size_t len, struct rrc_netcfg *cfg, struc
 
 		n++;
 		if (l >= sizeof(line) || memchr(text, 0, l))
-			return rrc_fail(err, -EBADMSG, "network configuration, line %u: damaged", n);
+			return rrc_fail(err, -EBADMSG, "network configuration, line %u: damaged",
+					n);
 		memcpy(line, text, l);
 		line[l] = 0;
 		if (parse_line(line, cfg))
-			return rrc_fail(err, -EBADMSG, "network configuration, line %u: not understood",
-					n);
+			return rrc_fail(err, -EBADMSG,
+					"network configuration, line %u: not understood", n);
 		l += end ? 1 : 0;
 		text += l;
 		len -= l;
@@ -214,9 +215,9 @@ const struct rrc_netroute *rrc_netcfg_route(const struct rrc_netcfg *cfg,
 	for (uint32_t i = 0; i < cfg->nroutes; i++) {
 		const struct rrc_netroute *r = &cfg->routes[i];
 
-		if (within(&r->dst, addr) && (!best || r->dst.prefix > best->dst.prefix ||
-					      (r->dst.prefix == best->dst.prefix &&
-					       r->metric < best->metric)))
+		if (within(&r->dst, addr) &&
+		    (!best || r->dst.prefix > best->dst.prefix ||
+		     (r->dst.prefix == best->dst.prefix && r->metric < best->metric)))
 			best = r;
 	}
 	return best;

@@ -7,7 +7,7 @@
 
 #include "err.h"
 
-#define RRC_NL_MSG 2048		/* room for any request that we make */
+#define RRC_NL_MSG 2048 /* room for any request that we make */
 
 /* A socket in namespace netns, or in the caller's (-1); NULL with *err set. */
 struct mnl_socket *rrc_nl_open(int netns, struct rrc_error *err);

@@ -8,11 +8,11 @@
 
 #include "packet.h"
 
-#define IP4_HLEN 20
-#define IP6_HLEN 40
-#define TCP_HLEN 20
-#define TS_OPT_LEN 12	/* two NOPs and the option */
-#define MAX_EXT 8	/* IPv6 extension headers that are looked behind */
+#define IP4_HLEN   20
+#define IP6_HLEN   40
+#define TCP_HLEN   20
+#define TS_OPT_LEN 12 /* two NOPs and the option */
+#define MAX_EXT	   8 /* IPv6 extension headers that are looked behind */
 
 static uint16_t get16(const uint8_t *p)
 {
@@ -65,8 +65,8 @@ uint16_t rrc_sum_fold(uint64_t sum)
 	return ntohs((uint16_t)sum);
 }
 
-static uint64_t pseudo_sum(uint16_t family, const uint8_t *src, const uint8_t *dst, uint8_t protocol,
-			   uint32_t len)
+static uint64_t pseudo_sum(uint16_t family, const uint8_t *src, const uint8_t *dst,
+			   uint8_t protocol, uint32_t len)
 {
 	size_t alen = family == AF_INET ? 4 : 16;
 	uint8_t tail[8] = { 0 };
@@ -84,7 +84,7 @@ static bool sum_right(const struct rrc_packet *pkt, const uint8_t *tcp, uint32_t
 	uint64_t pseudo = pseudo_sum(pkt->family, pkt->src, pkt->dst, IPPROTO_TCP, tcp_len);
 
 	if (get16(tcp + 16) == rrc_sum_fold(pseudo))
-		return true;	/* to be completed by a network card that it never met */
+		return true; /* to be completed by a network card that it never met */
 	return rrc_sum_fold(rrc_sum_add(pseudo, tcp, tcp_len)) == 0xffff;
 }
 
@@ -107,7 +107,7 @@ static bool parse_opts(const uint8_t *p, size_t len, struct rrc_packet *pkt)
 			pkt->mss = get16(p + 2);
 		} else if (kind == 3 && olen == 3) {
 			pkt->opts |= RRC_PKT_WSCALE;
-			pkt->wscale = p[2] > 14 ? 14 : p[2];	/* RFC 7323, 2.3 */
+			pkt->wscale = p[2] > 14 ? 14 : p[2]; /* RFC 7323, 2.3 */
 		} else if (kind == 4 && olen == 2) {
 			pkt->opts |= RRC_PKT_SACK_OK;
 		} else if (kind == 8 && olen == 10) {
@@ -154,7 +154,7 @@ static enum rrc_packet_result parse_ip4(const uint8_t *p, size_t len, bool sum,
 	hlen = (size_t)(p[0] & 15) * 4;
 	total = get16(p + 2);
 	if (total == 0 && len > UINT16_MAX)
-		total = len;	/* a merged packet that the field cannot hold */
+		total = len; /* a merged packet that the field cannot hold */
 	if (hlen < IP4_HLEN || total < hlen || total > len)
 		return RRC_PACKET_BAD;
 	if (get16(p + 6) & 0x3fff || p[9] != IPPROTO_TCP)
@@ -219,7 +219,7 @@ static size_t build_ip(uint16_t family, const uint8_t *src, const uint8_t *dst, 
 		memset(p, 0, IP4_HLEN);
 		p[0] = 0x45;
 		put16(p + 2, (uint16_t)(IP4_HLEN + len));
-		p[6] = 0x40;	/* may not be fragmented */
+		p[6] = 0x40; /* may not be fragmented */
 		p[8] = 64;
 		p[9] = protocol;
 		memcpy(p + 12, src, 4);
@@ -279,12 +279,13 @@ size_t rrc_packet_build_unreachable(const struct rrc_bare *bare, uint8_t *buf)
 	uint8_t protocol = v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
 	size_t len = 8 + (v4 ? IP4_HLEN : IP6_HLEN) + 8;
 	uint8_t *p = build_ether(bare, buf), *in;
-	uint64_t sum = v4 ? 0 : pseudo_sum(bare->family, bare->src, bare->dst, protocol, (uint32_t)len);
+	uint64_t sum =
+		v4 ? 0 : pseudo_sum(bare->family, bare->src, bare->dst, protocol, (uint32_t)len);
 
 	p += build_ip(bare->family, bare->src, bare->dst, protocol, p, len);
 	memset(p, 0, len);
-	p[0] = v4 ? 3 : 1;	/* destination unreachable: */
-	p[1] = v4 ? 1 : 0;	/* host; no route */
+	p[0] = v4 ? 3 : 1; /* destination unreachable: */
+	p[1] = v4 ? 1 : 0; /* host; no route */
 	in = p + 8;
 	in += build_ip(bare->family, bare->dst, bare->src, IPPROTO_TCP, in, TCP_HLEN);
 	put16(in, bare->dport);

@@ -29,24 +29,24 @@ enum rrc_packet_opts {
 /* A TCP packet taken apart. Addresses are in network byte order (IPv4 in the first 4 bytes, the
  * rest zero), all other numbers in host byte order. */
 struct rrc_packet {
-	uint16_t family;	/* AF_INET or AF_INET6: what was on the wire */
+	uint16_t family; /* AF_INET or AF_INET6: what was on the wire */
 	uint16_t sport, dport;
 	uint8_t src[16], dst[16];
 	uint32_t seq, ack;
-	uint16_t win;		/* as on the wire, not scaled */
-	uint8_t flags;		/* RRC_TCP_* */
-	uint8_t opts;		/* which of the following were there: enum rrc_packet_opts */
+	uint16_t win; /* as on the wire, not scaled */
+	uint8_t flags; /* RRC_TCP_* */
+	uint8_t opts; /* which of the following were there: enum rrc_packet_opts */
 	uint8_t wscale;
 	uint16_t mss;
 	uint32_t tsval, tsecr;
-	const uint8_t *data;	/* payload, inside the parsed buffer */
+	const uint8_t *data; /* payload, inside the parsed buffer */
 	uint32_t len;
 };
 
 enum rrc_packet_result {
 	RRC_PACKET_OK = 0,
-	RRC_PACKET_NOT_TCP,	/* another protocol, or a fragment */
-	RRC_PACKET_BAD,		/* lengths that contradict each other, or a wrong checksum */
+	RRC_PACKET_NOT_TCP, /* another protocol, or a fragment */
+	RRC_PACKET_BAD, /* lengths that contradict each other, or a wrong checksum */
 };
 
 /* Takes apart the bytes from the IP header on. With sum the TCP checksum is verified; a packet
@@ -56,16 +56,16 @@ enum rrc_packet_result rrc_packet_parse(const void *buf, size_t len, bool sum,
 
 /* What rrc_packet_build puts into a frame. */
 struct rrc_bare {
-	uint16_t family;	/* AF_INET or AF_INET6 */
+	uint16_t family; /* AF_INET or AF_INET6 */
 	uint16_t sport, dport;
 	uint8_t src[16], dst[16];
 	uint8_t mac_src[6], mac_dst[6];
 	uint32_t seq, ack;
-	uint16_t win;		/* as on the wire */
+	uint16_t win; /* as on the wire */
 	uint8_t flags;
 	bool ts;
 	uint32_t tsval, tsecr;
-	bool byte;		/* with one byte of payload (0) */
+	bool byte; /* with one byte of payload (0) */
 };
 
 /* Makes an Ethernet frame with checksums; returns its length. buf has RRC_PACKET_BARE_MAX bytes. */

@@ -6,8 +6,8 @@
 
 #include "stream.h"
 
-#define MIN_CAP 4096
-#define KEEP_CAP (64 << 10)	/* what an empty stream may keep, so that small talk costs no malloc */
+#define MIN_CAP	 4096
+#define KEEP_CAP (64 << 10) /* what an empty stream may keep, so that small talk costs no malloc */
 
 static int reserve(struct rrc_stream *s, size_t need)
 {
@@ -16,7 +16,7 @@ static int reserve(struct rrc_stream *s, size_t need)
 
 	if (s->mem && s->head + need <= s->cap)
 		return 0;
-	if (s->mem && need <= s->cap / 2) {	/* half empty: moving is paid for by what was dropped */
+	if (s->mem && need <= s->cap / 2) { /* half empty: moving is paid for by what was dropped */
 		memmove(s->mem, s->mem + s->head, len);
 		s->head = 0;
 		return 0;

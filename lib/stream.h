@@ -12,7 +12,7 @@
 struct rrc_stream {
 	uint8_t *mem;
 	size_t cap;
-	size_t head;		/* index of start in mem */
+	size_t head; /* index of start in mem */
 	uint64_t start, end;
 };
 

@@ -16,12 +16,12 @@
 #ifndef SO_BUF_LOCK
 #define SO_BUF_LOCK 72
 #endif
-#define BUF_LOCK_SND 1	/* SOCK_SNDBUF_LOCK */
-#define BUF_LOCK_RCV 2	/* SOCK_RCVBUF_LOCK */
+#define BUF_LOCK_SND 1 /* SOCK_SNDBUF_LOCK */
+#define BUF_LOCK_RCV 2 /* SOCK_RCVBUF_LOCK */
 
-#define TS_AHEAD_MS 200		/* ahead is fine, behind makes the client deaf (PAWS) */
+#define TS_AHEAD_MS 200 /* ahead is fine, behind makes the client deaf (PAWS) */
 #define MIN_RCV_WND 65535
-#define BUF_EXTRA (64 << 10)
+#define BUF_EXTRA   (64 << 10)
 
 static int set_int(int sock, int level, int opt, int val)
 {
@@ -39,8 +39,8 @@ static int get_int(int sock, int level, int opt)
 uint32_t rrc_tcp_tsval(const struct rrc_conn *conn, const struct rrc_tcp_place *place)
 {
 	const struct rrc_rec_conn *b = &conn->s.birth;
-	uint64_t ns = rrc_now_ns(CLOCK_MONOTONIC) + (uint64_t)place->skew_ns +
-		      TS_AHEAD_MS * 1000000ull;
+	uint64_t ns =
+		rrc_now_ns(CLOCK_MONOTONIC) + (uint64_t)place->skew_ns + TS_AHEAD_MS * 1000000ull;
 	/* tcp_clock_ts(): the kernel's own clock plus the connection's offset */
 	uint32_t val = (uint32_t)(ns / (b->usec_ts ? 1000 : 1000000)) + b->ts_offset;
 
@@ -148,7 +148,7 @@ static int fill_unread(int sock, const struct rrc_conn *conn)
 	uint64_t off = conn->s.read;
 	int ret = set_int(sock, IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_RECV_QUEUE);
 
-	while (!ret && off < conn->s.rcvd) {	/* the kernel takes some 70 KB at a time */
+	while (!ret && off < conn->s.rcvd) { /* the kernel takes some 70 KB at a time */
 		ssize_t n = send(sock, rrc_stream_at(&conn->in, off), conn->s.rcvd - off,
 				 MSG_DONTWAIT | MSG_NOSIGNAL);
 
@@ -210,10 +210,12 @@ int rrc_tcp_rebuild(int sock, const struct rrc_conn *conn, const struct rrc_tcp_
 	if (!ret && (step = "buffers"))
 		ret = raise_buffers(fix, conn->s.rcvd - conn->s.read,
 				    rrc_max(conn->s.written, conn->s.claimed) - conn->s.acked);
-	if (!ret && (step = "maximum segment"))	/* before connect: else segments stay at 536 bytes */
+	if (!ret &&
+	    (step = "maximum segment")) /* before connect: else segments stay at 536 bytes */
 		ret = set_int(sock, IPPROTO_TCP, TCP_MAXSEG, (int)b->mss_clamp);
 	if (!ret && (step = "sequence numbers"))
-		ret = set_seq(sock, TCP_SEND_QUEUE, rrc_conn_out_seq(conn, conn->s.acked) - fix->measure);
+		ret = set_seq(sock, TCP_SEND_QUEUE,
+			      rrc_conn_out_seq(conn, conn->s.acked) - fix->measure);
 	if (!ret)
 		ret = set_seq(sock, TCP_RECV_QUEUE, rrc_conn_in_seq(conn, conn->s.read));
 	if (!ret && (step = "addresses"))
@@ -237,7 +239,7 @@ int rrc_tcp_release(struct rrc_tcp_fix *fix, struct rrc_error *err)
 {
 	int ret = set_int(fix->sock, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
 
-	if (!ret)	/* else the listener on this port could not be bound again */
+	if (!ret) /* else the listener on this port could not be bound again */
 		ret = set_int(fix->sock, SOL_SOCKET, SO_REUSEADDR, 1);
 	return ret ? rrc_fail(err, ret, "end repair of a connection: %s", strerror(-ret)) : 0;
 }

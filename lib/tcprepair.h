@@ -15,16 +15,16 @@
 
 /* What the other host's clock shows, and where the connection leaves. */
 struct rrc_tcp_place {
-	int64_t skew_ns;	/* CLOCK_MONOTONIC of the host that had the connection, minus ours */
-	uint32_t ifindex;	/* of the container's link, for link-local addresses */
+	int64_t skew_ns; /* CLOCK_MONOTONIC of the host that had the connection, minus ours */
+	uint32_t ifindex; /* of the container's link, for link-local addresses */
 };
 
 /* A socket under repair. */
 struct rrc_tcp_fix {
 	int sock;
 	bool ts;
-	bool measure;		/* set before rrc_tcp_rebuild: the client will acknowledge once at once */
-	int buf_lock, rcvbuf, sndbuf;	/* as the application had them */
+	bool measure; /* set before rrc_tcp_rebuild: the client will acknowledge once at once */
+	int buf_lock, rcvbuf, sndbuf; /* as the application had them */
 };
 
 /* A TSval that the client takes: what the other host would send now, and a little more. */

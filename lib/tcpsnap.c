@@ -14,12 +14,16 @@
 #include "tcprepair.h"
 #include "util.h"
 
-enum {	/* TCP_* of netinet/tcp.h, which does not go with linux/tcp.h */
-	ST_ESTABLISHED = 1, ST_FIN_WAIT1 = 4, ST_FIN_WAIT2 = 5, ST_CLOSE_WAIT = 8, ST_LAST_ACK = 9,
+enum { /* TCP_* of netinet/tcp.h, which does not go with linux/tcp.h */
+	ST_ESTABLISHED = 1,
+	ST_FIN_WAIT1 = 4,
+	ST_FIN_WAIT2 = 5,
+	ST_CLOSE_WAIT = 8,
+	ST_LAST_ACK = 9,
 	ST_CLOSING = 11,
 };
 
-#define PEEK_EXTRA (128 << 10)	/* packets come in meanwhile; a partly acknowledged one is whole */
+#define PEEK_EXTRA (128 << 10) /* packets come in meanwhile; a partly acknowledged one is whole */
 
 struct raw {
 	uint32_t write_seq, rcv_nxt;
@@ -63,7 +67,8 @@ static int read_raw(int sock, struct raw *raw)
 		raw->rcv_nxt = again;
 	}
 	if (!ret)
-		ret = get_int(sock, IPPROTO_TCP, TCP_MAXSEG, &raw->mss);	/* mss_clamp in repair mode */
+		ret = get_int(sock, IPPROTO_TCP, TCP_MAXSEG,
+			      &raw->mss); /* mss_clamp in repair mode */
 	if (!ret && getsockopt(sock, IPPROTO_TCP, TCP_REPAIR_WINDOW, &raw->win, &len))
 		ret = -errno;
 	if (!ret)
@@ -84,7 +89,7 @@ static int peek_unacked(int sock, size_t nwant, struct rrc_tcp_snapshot *snap)
 		return -ENOMEM;
 	n = recv(sock, snap->unacked, size, MSG_PEEK | MSG_DONTWAIT);
 	if (n < 0)
-		return errno == EAGAIN ? 0 : -errno;	/* acknowledged meanwhile */
+		return errno == EAGAIN ? 0 : -errno; /* acknowledged meanwhile */
 	snap->nunacked = rrc_min((size_t)n, nwant);
 	memmove(snap->unacked, snap->unacked + (size_t)n - snap->nunacked, snap->nunacked);
 	return 0;
@@ -181,7 +186,7 @@ static int read_in_repair(int sock, uint8_t state, struct raw *raw, struct rrc_t
 	if (ret)
 		return ret;
 	ret = read_raw(sock, raw);
-	if (has_fin_out(state)) {	/* our FIN has a number too, but is no byte */
+	if (has_fin_out(state)) { /* our FIN has a number too, but is no byte */
 		raw->write_seq--;
 		raw->outq = rrc_max(raw->outq - 1, 0);
 	}
@@ -213,7 +218,7 @@ static int read_once(int sock, struct rrc_tcp_snapshot *snap)
 	if (!ret && getsockopt(sock, IPPROTO_TCP, TCP_INFO, &info, &len))
 		ret = -errno;
 	if (!ret && info.tcpi_state != b->state)
-		ret = -EAGAIN;	/* a FIN came in meanwhile, which counts in rcv_nxt */
+		ret = -EAGAIN; /* a FIN came in meanwhile, which counts in rcv_nxt */
 	b->copied_seq = raw.rcv_nxt - (has_fin_in(b->state) ? 1 : 0) - (uint32_t)raw.inq;
 	b->rcv_nxt = b->copied_seq;
 	b->write_seq = raw.write_seq - (uint32_t)snap->nunacked;
@@ -228,7 +233,7 @@ int rrc_tcp_snapshot(int sock, struct rrc_tcp_snapshot *snap, struct rrc_error *
 {
 	int ret;
 
-	do {	/* a state changes a few times at most */
+	do { /* a state changes a few times at most */
 		ret = read_once(sock, snap);
 		if (ret)
 			rrc_tcp_snapshot_free(snap);

@@ -14,12 +14,12 @@
 #include "util.h"
 
 #define FIRST_DELAY_NS 10000000ull
-#define NA_LEN 32		/* header, target, option with the link-layer address */
-#define FRAME_MAX (ETH_HLEN + 40 + NA_LEN)
+#define NA_LEN	       32 /* header, target, option with the link-layer address */
+#define FRAME_MAX      (ETH_HLEN + 40 + NA_LEN)
 
 static size_t make_arp(const struct rrc_netaddr *addr, const uint8_t mac[6], uint8_t *p)
 {
-	static const uint8_t head[] = { 0, 1, 8, 0, 6, 4, 0, 1 };	/* Ethernet, IPv4, request */
+	static const uint8_t head[] = { 0, 1, 8, 0, 6, 4, 0, 1 }; /* Ethernet, IPv4, request */
 
 	memset(p, 0xff, 6);
 	memcpy(p + 6, mac, 6);
@@ -54,13 +54,13 @@ static size_t make_advert(const struct rrc_netaddr *addr, const uint8_t mac[6], 
 	memcpy(ip + 8, addr->addr, 16);
 	memcpy(ip + 24, all_nodes, 16);
 	na[0] = 136;
-	na[4] = 0x20;		/* override what you knew */
+	na[4] = 0x20; /* override what you knew */
 	memcpy(na + 8, addr->addr, 16);
-	na[24] = 2;		/* target link-layer address, in units of 8 bytes */
+	na[24] = 2; /* target link-layer address, in units of 8 bytes */
 	na[25] = 1;
 	memcpy(na + 26, mac, 6);
-	sum = (uint16_t)~rrc_sum_fold(rrc_sum_add(rrc_sum_add(rrc_sum_add(0, ip + 8, 32), tail, 8),
-						  na, NA_LEN));
+	sum = (uint16_t)~rrc_sum_fold(
+		rrc_sum_add(rrc_sum_add(rrc_sum_add(0, ip + 8, 32), tail, 8), na, NA_LEN));
 	na[2] = (uint8_t)(sum >> 8);
 	na[3] = (uint8_t)sum;
 	return FRAME_MAX;
@@ -72,8 +72,8 @@ static int send_all(struct rrc_announcer *a, struct rrc_error *err)
 
 	for (uint32_t i = 0; i < a->cfg.naddrs; i++) {
 		const struct rrc_netaddr *addr = &a->cfg.addrs[i];
-		size_t len = addr->family == AF_INET ? make_arp(addr, a->cfg.mac, frame) :
-						       make_advert(addr, a->cfg.mac, frame);
+		size_t len = addr->family == AF_INET ? make_arp(addr, a->cfg.mac, frame)
+						     : make_advert(addr, a->cfg.mac, frame);
 
 		if (send(a->sock, frame, len, MSG_DONTWAIT) < 0 && errno != ENOBUFS)
 			return rrc_fail(err, -errno, "announce an address on %s: %s", a->cfg.ifname,
@@ -103,7 +103,7 @@ int rrc_announce_open(struct rrc_announcer *a, int netns, const struct rrc_netcf
 	ret = rrc_netns_enter(netns, &old, err);
 	if (ret)
 		return ret;
-	a->sock = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);	/* 0: receives nothing */
+	a->sock = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0); /* 0: receives nothing */
 	ll.sll_ifindex = (int)if_nametoindex(cfg->ifname);
 	rrc_netns_leave(old);
 	if (a->sock >= 0 && ll.sll_ifindex && !bind(a->sock, (struct sockaddr *)&ll, sizeof(ll)))

@@ -10,10 +10,10 @@
 
 struct rrc_announcer {
 	struct rrc_netcfg cfg;
-	int sock;		/* AF_PACKET on the container's link */
-	int timer;		/* readable when rrc_announce_again is due */
-	unsigned int left;	/* repetitions */
-	uint64_t delay_ns;	/* until the next, doubled each time */
+	int sock; /* AF_PACKET on the container's link */
+	int timer; /* readable when rrc_announce_again is due */
+	unsigned int left; /* repetitions */
+	uint64_t delay_ns; /* until the next, doubled each time */
 };
 
 /* Prepares, in advance: opens the sockets. Sends nothing. */

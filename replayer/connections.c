@@ -13,14 +13,14 @@
 #include "rawlink.h"
 #include "util.h"
 
-#define ASK_NS 5000000ull	/* a living client on the same network answers within 0.3 ms */
-#define ASK_EACH_NS 20000ull	/* more time for many clients */
-#define REVERTS 5		/* doublings of a client's timer that are taken back: 6 s of silence */
-#define TSO_MAX 65536		/* a burst; TCP waits for a whole one to fit into the window */
-#define TS_LEN 12		/* what the timestamps take of each segment */
-#define NEIGHBOURS 256		/* entries made in advance; the kernel asks for the rest itself */
+#define ASK_NS	    5000000ull /* a living client on the same network answers within 0.3 ms */
+#define ASK_EACH_NS 20000ull /* more time for many clients */
+#define REVERTS	    5 /* doublings of a client's timer that are taken back: 6 s of silence */
+#define TSO_MAX	    65536 /* a burst; TCP waits for a whole one to fit into the window */
+#define TS_LEN	    12 /* what the timestamps take of each segment */
+#define NEIGHBOURS  256 /* entries made in advance; the kernel asks for the rest itself */
 
-struct one {			/* one connection on its way */
+struct one { /* one connection on its way */
 	struct rrc_conn *conn;
 	int sock;
 	uint8_t what, why;
@@ -32,7 +32,7 @@ struct rrc_takeover {
 	const struct rrc_takeover_opts *opts;
 	uint32_t ifindex;
 	struct rrc_rawlink link;
-	bool closed;		/* the ingress */
+	bool closed; /* the ingress */
 	struct rrc_tcp_place place;
 	struct one *all;
 	uint32_t n;
@@ -234,7 +234,8 @@ static int ask(struct rrc_takeover *t, struct rrc_conns *conns, struct rrc_takeo
 	if (asked)
 		ask_all(t, false);
 	while (!ret && rep->answered < asked && now - start < wait) {
-		uint64_t left = (again ? wait : wait / 2) - rrc_min(now - start, again ? wait : wait / 2);
+		uint64_t left =
+			(again ? wait : wait / 2) - rrc_min(now - start, again ? wait : wait / 2);
 		struct timespec ts = { .tv_sec = (time_t)(left / 1000000000),
 				       .tv_nsec = (long)(left % 1000000000) };
 
@@ -376,7 +377,8 @@ static int resume_one(struct rrc_takeover *t, struct one *o, struct rrc_error *e
 	if (rrc_conn_fin_in(o->conn))
 		ret = rrc_rawlink_inject_fin(&t->link, o->conn);
 	if (ret)
-		return rrc_fail(err, ret, "give the client's FIN to the kernel: %s", strerror(-ret));
+		return rrc_fail(err, ret, "give the client's FIN to the kernel: %s",
+				strerror(-ret));
 	ret = rrc_tcp_resume(&o->fix, o->conn, err);
 	if (!ret && half_closed_by_us(o->conn))
 		shutdown(o->sock, SHUT_WR);
@@ -422,7 +424,8 @@ static int fill_report(struct rrc_takeover *t, struct rrc_takeover_report *rep)
 			continue;
 		e = &rep->entries[rep->nentries++];
 		*e = (struct rrc_takeover_entry){ .cookie = o->conn->s.birth.cookie,
-						  .what = o->what, .why = o->why };
+						  .what = o->what,
+						  .why = o->why };
 		rrc_conn_name(o->conn, e->name, sizeof(e->name));
 	}
 	return 0;

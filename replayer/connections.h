@@ -18,11 +18,11 @@
 #include "netcfg.h"
 
 struct rrc_takeover_opts {
-	int netns;			/* the restored container's network namespace */
-	const struct rrc_netcfg *cfg;	/* its link */
-	const char *hostif;		/* the link's other end, in the caller's namespace */
-	int64_t skew_ns;		/* CLOCK_MONOTONIC of the dead primary, minus ours */
-	uint64_t ask_ns;		/* how long to wait for clients that do not answer; 0: 5 ms */
+	int netns; /* the restored container's network namespace */
+	const struct rrc_netcfg *cfg; /* its link */
+	const char *hostif; /* the link's other end, in the caller's namespace */
+	int64_t skew_ns; /* CLOCK_MONOTONIC of the dead primary, minus ours */
+	uint64_t ask_ns; /* how long to wait for clients that do not answer; 0: 5 ms */
 
 	/* A descriptor (a duplicate, which is closed here) of the container's socket that has this
 	 * cookie in the log; negative: there is none. Its thread is stopped. */
@@ -31,21 +31,21 @@ struct rrc_takeover_opts {
 };
 
 enum rrc_takeover_what {
-	RRC_TAKEN_REBUILT = 0,	/* goes on in the application's own socket */
-	RRC_TAKEN_FINISHING,	/* the application closed it: a socket of ours sends the rest */
-	RRC_TAKEN_RESET,	/* the client got a RST */
-	RRC_TAKEN_CLOSED,	/* nobody to tell: the application finds it closed */
+	RRC_TAKEN_REBUILT = 0, /* goes on in the application's own socket */
+	RRC_TAKEN_FINISHING, /* the application closed it: a socket of ours sends the rest */
+	RRC_TAKEN_RESET, /* the client got a RST */
+	RRC_TAKEN_CLOSED, /* nobody to tell: the application finds it closed */
 	RRC_TAKEN_WHATS,
 };
 
 enum rrc_takeover_reason {
 	RRC_WHY_NONE = 0,
-	RRC_WHY_NOT_ACCEPTED,	/* complete, but the application had not accepted it yet */
-	RRC_WHY_NO_SOCKET,	/* the restored container has no socket for it */
-	RRC_WHY_LOST,		/* bytes of it are missing in the log */
-	RRC_WHY_PEER_RESET,	/* the client has reset it */
-	RRC_WHY_INSIDE,		/* both ends are in the container */
-	RRC_WHY_FAILED,		/* the kernel refused; the first refusal is in `failure` */
+	RRC_WHY_NOT_ACCEPTED, /* complete, but the application had not accepted it yet */
+	RRC_WHY_NO_SOCKET, /* the restored container has no socket for it */
+	RRC_WHY_LOST, /* bytes of it are missing in the log */
+	RRC_WHY_PEER_RESET, /* the client has reset it */
+	RRC_WHY_INSIDE, /* both ends are in the container */
+	RRC_WHY_FAILED, /* the kernel refused; the first refusal is in `failure` */
 	RRC_WHYS,
 };
 
@@ -58,12 +58,12 @@ struct rrc_takeover_entry {
 struct rrc_takeover_report {
 	uint32_t total;
 	uint32_t what[RRC_TAKEN_WHATS], why[RRC_WHYS];
-	uint32_t answered;		/* clients that said what they have */
-	uint64_t resent, unread;	/* bytes sent again, given back to receive queues */
+	uint32_t answered; /* clients that said what they have */
+	uint64_t resent, unread; /* bytes sent again, given back to receive queues */
 	uint64_t ask_ns, rebuild_ns, resume_ns;
-	struct rrc_takeover_entry *entries;	/* those that were not rebuilt; to be freed */
+	struct rrc_takeover_entry *entries; /* those that were not rebuilt; to be freed */
 	uint32_t nentries;
-	struct rrc_error failure;	/* the first refusal; exit 0: there was none */
+	struct rrc_error failure; /* the first refusal; exit 0: there was none */
 };
 
 struct rrc_takeover;

@@ -17,13 +17,16 @@
 #include "nl.h"
 #include "util.h"
 
-#define HANDLE 0x52524301u	/* of our filter; priority 1 is before the recorder's */
-#define PRIO 1
+#define HANDLE 0x52524301u /* of our filter; priority 1 is before the recorder's */
+#define PRIO   1
 
-#define INSN(c, d, s, o, i) { .code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i) }
-#define LOAD_BYTE(off) INSN(BPF_LD | BPF_ABS | BPF_B, 0, 0, 0, off)
+#define INSN(c, d, s, o, i)                                                         \
+	{                                                                           \
+		.code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i) \
+	}
+#define LOAD_BYTE(off)	       INSN(BPF_LD | BPF_ABS | BPF_B, 0, 0, 0, off)
 #define JUMP(op, reg, val, by) INSN(BPF_JMP | (op) | BPF_K, reg, 0, by, val)
-#define SET(reg, val) INSN(BPF_ALU64 | BPF_MOV | BPF_K, reg, 0, 0, val)
+#define SET(reg, val)	       INSN(BPF_ALU64 | BPF_MOV | BPF_K, reg, 0, 0, val)
 
 static int load_drop(void)
 {

@@ -11,12 +11,13 @@
 #include "rawlink.h"
 #include "util.h"
 
-#define BUF_SIZE (256 << 10)	/* longer than any merged packet */
-#define RCVBUF (64 << 20)
+#define BUF_SIZE (256 << 10) /* longer than any merged packet */
+#define RCVBUF	 (64 << 20)
 
 static int bind_packet(int sock, uint32_t ifindex, uint16_t protocol)
 {
-	struct sockaddr_ll ll = { .sll_family = AF_PACKET, .sll_ifindex = (int)ifindex,
+	struct sockaddr_ll ll = { .sll_family = AF_PACKET,
+				  .sll_ifindex = (int)ifindex,
 				  .sll_protocol = htons(protocol) };
 
 	return bind(sock, (struct sockaddr *)&ll, sizeof(ll)) ? -errno : 0;
@@ -67,7 +68,8 @@ int rrc_rawlink_open(struct rrc_rawlink *link, int netns, uint32_t ifindex, cons
 	if (!ret)
 		return 0;
 	rrc_rawlink_close(link);
-	return rrc_fail(err, ret, "open a packet socket on the container's link: %s", strerror(-ret));
+	return rrc_fail(err, ret, "open a packet socket on the container's link: %s",
+			strerror(-ret));
 }
 
 void rrc_rawlink_close(struct rrc_rawlink *link)
@@ -149,7 +151,8 @@ int rrc_rawlink_revert_timer(struct rrc_rawlink *link, const struct rrc_conn *co
 	return queue_by(link, &f, rrc_packet_build_unreachable);
 }
 
-int rrc_rawlink_ask(struct rrc_rawlink *link, const struct rrc_conn *conn, uint32_t tsval, bool again)
+int rrc_rawlink_ask(struct rrc_rawlink *link, const struct rrc_conn *conn, uint32_t tsval,
+		    bool again)
 {
 	struct rrc_bare f = from_us(link, conn, tsval);
 
@@ -171,7 +174,7 @@ int rrc_rawlink_reset(struct rrc_rawlink *link, const struct rrc_conn *conn)
 {
 	struct rrc_bare f = from_us(link, conn, 0);
 
-	f.ts = false;	/* a reset is taken by its sequence number alone */
+	f.ts = false; /* a reset is taken by its sequence number alone */
 	f.flags = RRC_TCP_RST | RRC_TCP_ACK;
 	return queue(link, &f);
 }
@@ -209,8 +212,10 @@ int rrc_rawlink_read(struct rrc_rawlink *link, struct rrc_conns *conns, struct r
 
 	*conn = NULL;
 	if (n < 0)
-		return errno == EAGAIN || errno == ENETDOWN || errno == EINTR ? 0 :
-			rrc_fail(err, -errno, "read the container's link: %s", strerror(errno));
+		return errno == EAGAIN || errno == ENETDOWN || errno == EINTR
+			       ? 0
+			       : rrc_fail(err, -errno, "read the container's link: %s",
+					  strerror(errno));
 	if (n < ETH_HLEN || n > BUF_SIZE)
 		return 1;
 	memcpy(head.mac_dst, p, 6);

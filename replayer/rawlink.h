@@ -17,11 +17,11 @@
 #define RRC_RAW_BATCH 64
 
 struct rrc_rawlink {
-	int sock;		/* AF_PACKET on the container's link: sends out, sees what comes in */
-	int inject;		/* AF_PACKET on the link's host end: sends in; -1: there is none */
-	uint8_t mac[6];		/* of the container */
-	uint8_t *buf;		/* for one packet that came in */
-	unsigned int n;		/* frames that wait to be sent */
+	int sock; /* AF_PACKET on the container's link: sends out, sees what comes in */
+	int inject; /* AF_PACKET on the link's host end: sends in; -1: there is none */
+	uint8_t mac[6]; /* of the container */
+	uint8_t *buf; /* for one packet that came in */
+	unsigned int n; /* frames that wait to be sent */
 	uint8_t frames[RRC_RAW_BATCH][RRC_PACKET_BARE_MAX];
 	struct iovec iov[RRC_RAW_BATCH];
 	struct mmsghdr msgs[RRC_RAW_BATCH];
@@ -34,7 +34,8 @@ void rrc_rawlink_close(struct rrc_rawlink *link);
 
 /* All of these put a frame into the batch; rrc_rawlink_flush sends it. -EHOSTUNREACH when the client's
  * MAC is not known. tsval is 0 without timestamps. */
-int rrc_rawlink_ask(struct rrc_rawlink *link, const struct rrc_conn *conn, uint32_t tsval, bool again);
+int rrc_rawlink_ask(struct rrc_rawlink *link, const struct rrc_conn *conn, uint32_t tsval,
+		    bool again);
 int rrc_rawlink_ack(struct rrc_rawlink *link, const struct rrc_conn *conn, uint32_t tsval);
 int rrc_rawlink_reset(struct rrc_rawlink *link, const struct rrc_conn *conn);
 /* The client's timer may have been doubled several times meanwhile. Each such message, after an ack,

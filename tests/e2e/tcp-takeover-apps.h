@@ -17,47 +17,48 @@
 
 #include "util.h"
 
-#define PORT 8080
+#define PORT	  8080
 #define MAX_CONNS 12000
-#define BULK (50u << 20)
-#define HELLO 8			/* kind, id, padding: what every client sends first */
-#define PATTERN 1000003		/* length of the period */
-#define CHUNK (256u << 10)
-#define ASKED 64		/* bytes of a request, and of its answer */
-#define LATE 100000		/* bytes sent after one side has shut down */
+#define BULK	  (50u << 20)
+#define HELLO	  8 /* kind, id, padding: what every client sends first */
+#define PATTERN	  1000003 /* length of the period */
+#define CHUNK	  (256u << 10)
+#define ASKED	  64 /* bytes of a request, and of its answer */
+#define LATE	  100000 /* bytes sent after one side has shut down */
 
 enum kind {
-	DOWN = 'D',	/* server sends BULK, then FIN */
-	UP = 'U',	/* client sends BULK, server answers 1 byte */
-	TALK = 'T',	/* requests and answers, all the time */
-	IDLE = 'I',	/* one before the failure, one after go-live */
-	HALF = 'H',	/* client shuts down before the failure; the server answers after it */
-	FINW = 'F',	/* server shuts down before the failure; the client sends after it */
-	ORPHAN = 'O',	/* server writes and closes; the client reads after the failure only */
-	QUEUED = 'Q',	/* in the accept queue at the failure, with a request sent */
+	DOWN = 'D', /* server sends BULK, then FIN */
+	UP = 'U', /* client sends BULK, server answers 1 byte */
+	TALK = 'T', /* requests and answers, all the time */
+	IDLE = 'I', /* one before the failure, one after go-live */
+	HALF = 'H', /* client shuts down before the failure; the server answers after it */
+	FINW = 'F', /* server shuts down before the failure; the client sends after it */
+	ORPHAN = 'O', /* server writes and closes; the client reads after the failure only */
+	QUEUED = 'Q', /* in the accept queue at the failure, with a request sent */
 };
 
-struct peer {			/* one connection, seen by the client */
+struct peer { /* one connection, seen by the client */
 	int sock;
 	uint8_t kind;
-	uint16_t port;		/* the client's */
+	uint16_t port; /* the client's */
 	uint16_t family;
-	uint64_t sent, got;	/* positions */
-	uint64_t last_ns, gap_ns, first_ns;	/* last byte, longest wait, first byte after go-live */
+	uint64_t sent, got; /* positions */
+	uint64_t last_ns, gap_ns, first_ns; /* last byte, longest wait, first byte after go-live */
 	uint8_t done, shut;
 	char fault[80];
 };
 
-struct app {			/* one connection, seen by the server: its memory */
+struct app { /* one connection, seen by the server: its memory */
 	int sock;
 	uint8_t kind, id, shut, eof;
 	uint64_t read, written;
-	uint64_t read_before, written_before;	/* protection began; 0: it was there from the birth on */
+	uint64_t read_before,
+		written_before; /* protection began; 0: it was there from the birth on */
 	uint64_t cookie;
-	uint16_t port;		/* the client's */
+	uint16_t port; /* the client's */
 };
 
-struct shared {			/* by all processes */
+struct shared { /* by all processes */
 	volatile uint64_t cut_ns, live_ns;
 	volatile uint32_t greeted, queued, stop_accept, released, restored, busy;
 	volatile uint32_t want_midcall, midcall; /* fail when a write has left but not returned */
@@ -81,7 +82,13 @@ static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *fmt,
 	_exit(1);
 }
 
-#define CK(x) ({ __typeof__(x) _r = (x); if (_r < 0) die("%d: %s: %s", __LINE__, #x, strerror(errno)); _r; })
+#define CK(x)                                                             \
+	({                                                                \
+		__typeof__(x) _r = (x);                                   \
+		if (_r < 0)                                               \
+			die("%d: %s: %s", __LINE__, #x, strerror(errno)); \
+		_r;                                                       \
+	})
 
 static uint64_t now(void)
 {
@@ -149,7 +156,7 @@ static uint64_t may_send(const struct shared *sh, const struct peer *p)
 	switch (p->kind) {
 	case UP:
 		return HELLO + BULK;
-	case TALK:	/* the next request when the last was answered */
+	case TALK: /* the next request when the last was answered */
 		return HELLO + (p->got / ASKED + 1) * ASKED;
 	case IDLE:
 	case QUEUED:
@@ -223,7 +230,7 @@ static void client_read(struct shared *sh, struct peer *p, uint32_t id)
 		if (p->got != will_get(p))
 			fault(p, "end of stream too early");
 		if (p->kind == FINW)
-			p->shut = 1;	/* the server's FIN; our part is still to come */
+			p->shut = 1; /* the server's FIN; our part is still to come */
 		else
 			p->done = 1;
 		return;
@@ -259,7 +266,7 @@ static void client_connect(struct shared *sh, struct peer *p, const char *v4, co
 	int small = 8192;
 
 	p->sock = CK(socket(p->family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-	if (p->kind == ORPHAN)	/* so that the server's bytes stay unacknowledged */
+	if (p->kind == ORPHAN) /* so that the server's bytes stay unacknowledged */
 		setsockopt(p->sock, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
 	if (connect(p->sock, (struct sockaddr *)&ss, len))
 		die("connect %u: %s", (unsigned int)(p - sh->peers), strerror(errno));
@@ -280,7 +287,7 @@ static void run_client(struct shared *sh, const char *v4, const char *v6)
 	for (uint32_t i = 0; i < sh->npeers; i++) {
 		struct peer *p = &sh->peers[i];
 
-		if (p->kind == QUEUED)	/* the last ones, when the server does not accept any more */
+		if (p->kind == QUEUED) /* the last ones, when the server does not accept any more */
 			while (!sh->stop_accept)
 				usleep(1000);
 		client_connect(sh, p, v4, v6);

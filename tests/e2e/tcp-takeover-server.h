@@ -22,9 +22,9 @@
 
 struct server {
 	struct shared *sh;
-	uint8_t *log;		/* shared; NULL on the backup: nothing is recorded */
-	int late;		/* no births in the log: protection begins when all is under way */
-	int capture;		/* AF_PACKET */
+	uint8_t *log; /* shared; NULL on the backup: nothing is recorded */
+	int late; /* no births in the log: protection begins when all is under way */
+	int capture; /* AF_PACKET */
 	int listener;
 };
 
@@ -47,7 +47,7 @@ static void log_record(struct server *s, struct rrc_rec rec, const void *head, s
 		memcpy(p + sizeof(seg), head, headlen);
 		memcpy(p + sizeof(seg) + headlen, data, len);
 	}
-	memset(p + (rec.nseg ? sizeof(seg) + seg.len : 0), 0, 8);	/* the padding */
+	memset(p + (rec.nseg ? sizeof(seg) + seg.len : 0), 0, 8); /* the padding */
 	__sync_synchronize();
 	s->sh->log_len += rec.size;
 }
@@ -75,8 +75,12 @@ static void log_packets(struct server *s)
 static void log_call(struct server *s, int nr, uint64_t cookie, int64_t ret, uint64_t arg1,
 		     const void *data, size_t len)
 {
-	struct rrc_rec rec = { .kind = RRC_REC_SYSCALL, .fdkind = RRC_FD_TCP, .nr = (uint16_t)nr,
-			       .obj = cookie, .ret = ret, .args = { 0, arg1 } };
+	struct rrc_rec rec = { .kind = RRC_REC_SYSCALL,
+			       .fdkind = RRC_FD_TCP,
+			       .nr = (uint16_t)nr,
+			       .obj = cookie,
+			       .ret = ret,
+			       .args = { 0, arg1 } };
 
 	if (!s->log)
 		return;
@@ -86,7 +90,9 @@ static void log_call(struct server *s, int nr, uint64_t cookie, int64_t ret, uin
 
 static void log_state(struct server *s, uint64_t cookie, int state)
 {
-	struct rrc_rec rec = { .kind = RRC_REC_CONN_STATE, .fdkind = RRC_FD_TCP, .obj = cookie,
+	struct rrc_rec rec = { .kind = RRC_REC_CONN_STATE,
+			       .fdkind = RRC_FD_TCP,
+			       .obj = cookie,
 			       .args = { TCP_ESTABLISHED, (uint64_t)state } };
 
 	if (s->log)
@@ -257,7 +263,8 @@ static void run_server(struct server *s)
 		for (uint32_t i = 0; i < n; i++) {
 			struct app *a = &s->sh->apps[i];
 
-			if (a->sock >= 0 && pfd[i].revents & (POLLIN | POLLERR | POLLHUP) && !a->eof)
+			if (a->sock >= 0 && pfd[i].revents & (POLLIN | POLLERR | POLLHUP) &&
+			    !a->eof)
 				app_read(s, a);
 			if (a->sock >= 0)
 				app_write(s, a);

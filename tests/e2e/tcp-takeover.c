@@ -20,7 +20,7 @@
 #include "tcp-takeover-server.h"
 
 #define LOG_MAX (6ull << 30)
-#define BRIDGE "rrct-br"
+#define BRIDGE	"rrct-br"
 
 static const char *const v4_client = "10.78.0.1/24", *const v6_client = "fd78::1/64";
 static const char *const v4_server = "10.78.0.10", *const v6_server = "fd78::10";
@@ -40,13 +40,18 @@ struct world {
 
 static struct rrc_error err;
 
-#define OK(x) do { if ((x) < 0) die("%d: %s: %s", __LINE__, #x, err.msg); } while (0)
+#define OK(x)                                                     \
+	do {                                                      \
+		if ((x) < 0)                                      \
+			die("%d: %s: %s", __LINE__, #x, err.msg); \
+	} while (0)
 
 static struct rrc_netcfg make_cfg(const char *mac, const char *v4, const char *v6)
 {
 	struct rrc_netcfg cfg;
 	char text[256];
-	int n = snprintf(text, sizeof(text), "link eth0 %s mtu 1500\naddr %s\naddr %s\n", mac, v4, v6);
+	int n = snprintf(text, sizeof(text), "link eth0 %s mtu 1500\naddr %s\naddr %s\n", mac, v4,
+			 v6);
 
 	OK(rrc_netcfg_parse(text, (size_t)n, &cfg, &err));
 	return cfg;
@@ -115,7 +120,7 @@ static void build_world(struct world *w)
 		die("tc: no tbf");
 
 	in_ns(w->primary_ns);
-	w->listener = listen_on(AF_INET6);	/* IPv4 clients are v4-mapped … */
+	w->listener = listen_on(AF_INET6); /* IPv4 clients are v4-mapped … */
 	w->capture = CK(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL)));
 	CK(setsockopt(w->capture, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof(one)));
 	setsockopt(w->capture, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
@@ -151,7 +156,7 @@ static void snapshot(struct world *w)
 	uint64_t start = now();
 	uint32_t n = 0;
 
-	for (;;) {	/* between a call and its record there must be no cut */
+	for (;;) { /* between a call and its record there must be no cut */
 		kill(w->primary, SIGSTOP);
 		waitpid(w->primary, NULL, WUNTRACED);
 		if (!w->sh->busy)
@@ -201,7 +206,8 @@ static int restore_app(struct rrc_conn *conn, void *ctx)
 	struct app *a;
 
 	if (i < 0)
-		die("connection %u is in the log, but the server does not know it", conn->s.birth.rport);
+		die("connection %u is in the log, but the server does not know it",
+		    conn->s.birth.rport);
 	a = &w->sh->apps[i];
 	a->read = a->read_before + conn->s.read;
 	a->written = a->written_before + conn->s.written;
@@ -286,8 +292,11 @@ static void print_report(const struct rrc_takeover_report *rep)
 static void take_over(struct world *w, struct rrc_takeover_report *rep)
 {
 	struct rrc_takeover_opts opts = {
-		.netns = w->backup_ns, .cfg = &w->server_cfg, .hostif = "rrct-b",
-		.lookup = lookup, .ctx = w,
+		.netns = w->backup_ns,
+		.cfg = &w->server_cfg,
+		.hostif = "rrct-b",
+		.lookup = lookup,
+		.ctx = w,
 	};
 	struct rrc_takeover *t = rrc_takeover_prepare(&opts, &err);
 	struct rrc_announcer ann;
@@ -374,7 +383,7 @@ static int server_finished(struct world *w)
 			left += a->kind == FINW && a->sock != -1;
 		}
 		if (waitpid(w->backup, NULL, WNOHANG))
-			return 1;	/* it says why */
+			return 1; /* it says why */
 		poll(NULL, 0, left ? 5 : 0);
 	} while (left && now() - start < 3000000000ull);
 	if (left)
@@ -388,8 +397,8 @@ static int server_finished(struct world *w)
 int main(int argc, char **argv)
 {
 	struct world w = { 0 };
-	struct shared *sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE,
-				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct shared *sh =
+		mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct rlimit rl = { 60000, 60000 };
 	struct rrc_takeover_report rep;
 	uint64_t before = 20 << 20;
@@ -400,8 +409,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	setrlimit(RLIMIT_NOFILE, &rl);
 	w.sh = sh;
-	w.log = mmap(NULL, LOG_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE,
-		     -1, 0);
+	w.log = mmap(NULL, LOG_MAX, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (sh == MAP_FAILED || w.log == MAP_FAILED)
 		die("mmap: %s", strerror(errno));
 	make_pattern(sh);
@@ -424,8 +433,9 @@ int main(int argc, char **argv)
 				struct peer *p = &sh->peers[sh->npeers];
 
 				p->kind = (uint8_t)a[0];
-				p->family = families == 1 || (families == 3 && sh->npeers % 2) ?
-						    AF_INET : AF_INET6;
+				p->family = families == 1 || (families == 3 && sh->npeers % 2)
+						    ? AF_INET
+						    : AF_INET6;
 				queued += a[0] == QUEUED;
 				if (++sh->npeers == MAX_CONNS)
 					break;
@@ -436,8 +446,11 @@ int main(int argc, char **argv)
 	build_world(&w);
 	w.primary = start();
 	if (!w.primary) {
-		struct server s = { .sh = sh, .log = w.log, .capture = w.capture,
-				    .listener = w.listener, .late = w.late };
+		struct server s = { .sh = sh,
+				    .log = w.log,
+				    .capture = w.capture,
+				    .listener = w.listener,
+				    .late = w.late };
 
 		in_ns(w.primary_ns);
 		run_server(&s);
@@ -465,8 +478,8 @@ int main(int argc, char **argv)
 	fold(&w, 1);
 	fail_primary(&w);
 	fold(&w, 1);
-	printf("log: %.1f MB, %u records; %zu connections in the table\n", sh->log_len / 1e6, sh->seq,
-	       rrc_conns_count(w.conns));
+	printf("log: %.1f MB, %u records; %zu connections in the table\n", sh->log_len / 1e6,
+	       sh->seq, rrc_conns_count(w.conns));
 	rrc_conns_each(w.conns, restore_app, &w);
 	poll(NULL, 0, (int)detect_ms);
 	take_over(&w, &rep);

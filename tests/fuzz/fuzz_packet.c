@@ -48,7 +48,8 @@ static void feed(struct rrc_conns *conns, const uint8_t *data, size_t len, uint6
 		len = 1400;
 	memcpy(p + 20, data, len);
 	if (len > 20) {
-		memcpy(p + 20, (uint8_t[]){ 0x9c, 0x40, 0x18, 0xeb, 0, 0 }, 6); /* ports, near seq */
+		memcpy(p + 20, (uint8_t[]){ 0x9c, 0x40, 0x18, 0xeb, 0, 0 },
+		       6); /* ports, near seq */
 		memcpy(p + 20 + 8, (uint8_t[]){ 0, 0 }, 2);
 		p[2] = (uint8_t)((20 + len) >> 8);
 		p[3] = (uint8_t)(20 + len);
@@ -65,9 +66,17 @@ static void feed(struct rrc_conns *conns, const uint8_t *data, size_t len, uint6
 
 static void fuzz_table(const uint8_t *data, size_t size)
 {
-	struct rrc_rec_conn birth = { .cookie = 1, .family = AF_INET, .lport = 6379, .rport = 40000,
-				      .laddr = { 10, 0, 0, 1 }, .raddr = { 10, 0, 0, 9 }, .state = 1,
-				      .wscale_ok = 1, .snd_wscale = 4, .rcv_wscale = 1, .tstamp_ok = 1 };
+	struct rrc_rec_conn birth = { .cookie = 1,
+				      .family = AF_INET,
+				      .lport = 6379,
+				      .rport = 40000,
+				      .laddr = { 10, 0, 0, 1 },
+				      .raddr = { 10, 0, 0, 9 },
+				      .state = 1,
+				      .wscale_ok = 1,
+				      .snd_wscale = 4,
+				      .rcv_wscale = 1,
+				      .tstamp_ok = 1 };
 	struct rrc_conns *conns = rrc_conns_new();
 	uint8_t *buf;
 	size_t len;

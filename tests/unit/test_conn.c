@@ -12,7 +12,7 @@
 #include "syscalls.h"
 #include "util.h"
 
-#define ISN_IN 0xfffffff0u	/* both streams pass 2^32 soon */
+#define ISN_IN	0xfffffff0u /* both streams pass 2^32 soon */
 #define ISN_OUT 0xffffffe0u
 
 static struct rrc_error err;
@@ -47,11 +47,24 @@ static void apply(struct rrc_conns *c, struct rrc_rec rec, const struct seg *seg
 static struct rrc_rec_conn birth_of(uint64_t cookie, uint16_t rport)
 {
 	return (struct rrc_rec_conn){
-		.cookie = cookie, .family = AF_INET, .lport = 6379, .rport = rport,
-		.laddr = { 10, 0, 0, 1 }, .raddr = { 10, 0, 0, 9 }, .state = TCP_ESTABLISHED,
-		.snd_nxt = ISN_OUT, .snd_una = ISN_OUT, .write_seq = ISN_OUT,
-		.rcv_nxt = ISN_IN, .copied_seq = ISN_IN, .snd_wnd = 1000, .rcv_wnd = 65535,
-		.wscale_ok = 1, .snd_wscale = 3, .rcv_wscale = 0, .tstamp_ok = 1,
+		.cookie = cookie,
+		.family = AF_INET,
+		.lport = 6379,
+		.rport = rport,
+		.laddr = { 10, 0, 0, 1 },
+		.raddr = { 10, 0, 0, 9 },
+		.state = TCP_ESTABLISHED,
+		.snd_nxt = ISN_OUT,
+		.snd_una = ISN_OUT,
+		.write_seq = ISN_OUT,
+		.rcv_nxt = ISN_IN,
+		.copied_seq = ISN_IN,
+		.snd_wnd = 1000,
+		.rcv_wnd = 65535,
+		.wscale_ok = 1,
+		.snd_wscale = 3,
+		.rcv_wscale = 0,
+		.tstamp_ok = 1,
 	};
 }
 
@@ -59,7 +72,8 @@ static void born(struct rrc_conns *c, struct rrc_rec_conn birth)
 {
 	struct seg s = { &birth, sizeof(birth), 0, RRC_SEG_OUT };
 
-	apply(c, (struct rrc_rec){ .kind = RRC_REC_CONN, .fdkind = RRC_FD_TCP, .obj = birth.cookie },
+	apply(c,
+	      (struct rrc_rec){ .kind = RRC_REC_CONN, .fdkind = RRC_FD_TCP, .obj = birth.cookie },
 	      &s, 1);
 }
 
@@ -67,9 +81,17 @@ static void born(struct rrc_conns *c, struct rrc_rec_conn birth)
 static void packet(struct rrc_conns *c, uint16_t rport, uint8_t flags, uint32_t off,
 		   const char *data, uint32_t ack, uint16_t win)
 {
-	struct rrc_bare b = { .family = AF_INET, .sport = rport, .dport = 6379, .seq = ISN_IN + off,
-			      .ack = ISN_OUT + ack, .win = win, .flags = flags, .ts = true,
-			      .src = { 10, 0, 0, 9 }, .dst = { 10, 0, 0, 1 }, .tsval = 100 + off };
+	struct rrc_bare b = { .family = AF_INET,
+			      .sport = rport,
+			      .dport = 6379,
+			      .seq = ISN_IN + off,
+			      .ack = ISN_OUT + ack,
+			      .win = win,
+			      .flags = flags,
+			      .ts = true,
+			      .src = { 10, 0, 0, 9 },
+			      .dst = { 10, 0, 0, 1 },
+			      .tsval = 100 + off };
 	uint8_t frame[RRC_PACKET_BARE_MAX], rec[sizeof(struct rrc_rec_packet) + 4096];
 	struct rrc_rec_packet head = { .family = AF_INET, .mac_src = { 2, 3 } };
 	size_t len = rrc_packet_build(&b, frame) - 14, n = strlen(data);
@@ -85,7 +107,8 @@ static void packet(struct rrc_conns *c, uint16_t rport, uint8_t flags, uint32_t 
 	p[3] = (uint8_t)len;
 	p[36] = p[37] = 0;
 	sum = rrc_sum_add(0, p + 12, 8);
-	sum = rrc_sum_add(sum, (uint8_t[]){ 0, 6, (uint8_t)((len - 20) >> 8), (uint8_t)(len - 20) }, 4);
+	sum = rrc_sum_add(sum, (uint8_t[]){ 0, 6, (uint8_t)((len - 20) >> 8), (uint8_t)(len - 20) },
+			  4);
 	fold = (uint16_t)~rrc_sum_fold(rrc_sum_add(sum, p + 20, len - 20));
 	p[36] = (uint8_t)(fold >> 8);
 	p[37] = (uint8_t)fold;
@@ -103,8 +126,15 @@ static void in(struct rrc_conns *c, uint32_t off, const char *data)
 static void call(struct rrc_conns *c, int nr, int64_t ret, uint64_t a2, uint64_t a3,
 		 const struct seg *segs, int n)
 {
-	apply(c, (struct rrc_rec){ .kind = RRC_REC_SYSCALL, .fdkind = RRC_FD_TCP, .obj = 7, .tid = 1,
-				   .pid = 1, .nr = (uint16_t)nr, .ret = ret, .args = { 5, 0, a2, a3 } },
+	apply(c,
+	      (struct rrc_rec){ .kind = RRC_REC_SYSCALL,
+				.fdkind = RRC_FD_TCP,
+				.obj = 7,
+				.tid = 1,
+				.pid = 1,
+				.nr = (uint16_t)nr,
+				.ret = ret,
+				.args = { 5, 0, a2, a3 } },
 	      segs, n);
 }
 
@@ -169,7 +199,7 @@ Test(conn, overlaps_and_repeats)
 	in(c, 5, "5678");
 	unread_is(c, "0123456789");
 	call(c, __NR_read, 7, 0, 0, NULL, 0);
-	in(c, 0, "0123");		/* read long ago */
+	in(c, 0, "0123"); /* read long ago */
 	in(c, 6, "6789ab");
 	unread_is(c, "789ab");
 	rrc_conns_free(c);
@@ -213,7 +243,7 @@ Test(conn, acknowledgements)
 	packet(c, 40000, RRC_TCP_ACK, 0, "", 12, 100);
 	unacked_is(c, "cdefghijklmnopqrstuvwxyz");
 	cr_assert_eq(conn->s.snd_wnd, 800);
-	packet(c, 40000, RRC_TCP_ACK, 0, "", 5, 1);	/* older */
+	packet(c, 40000, RRC_TCP_ACK, 0, "", 5, 1); /* older */
 	unacked_is(c, "cdefghijklmnopqrstuvwxyz");
 	cr_assert_eq(conn->s.snd_wnd, 800);
 	/* The client has bytes of a write that has not returned. */
@@ -304,7 +334,8 @@ Test(conn, ends)
 {
 	struct rrc_conns *c = one();
 	struct rrc_conn *conn = rrc_conns_get(c, 7);
-	struct rrc_rec state = { .kind = RRC_REC_CONN_STATE, .obj = 7,
+	struct rrc_rec state = { .kind = RRC_REC_CONN_STATE,
+				 .obj = 7,
 				 .args = { TCP_ESTABLISHED, TCP_CLOSE_WAIT } };
 
 	packet(c, 40000, RRC_TCP_ACK | RRC_TCP_FIN, 2, "cd", 0, 10);
@@ -316,8 +347,14 @@ Test(conn, ends)
 	apply(c, state, NULL, 0);
 	cr_assert_eq(conn->s.state, TCP_CLOSE_WAIT);
 	wrote(c, "bye");
-	apply(c, (struct rrc_rec){ .kind = RRC_REC_SYSCALL, .fdkind = RRC_FD_TCP, .obj = 7, .tid = 1,
-				   .nr = __NR_shutdown, .args = { 5, SHUT_WR } }, NULL, 0);
+	apply(c,
+	      (struct rrc_rec){ .kind = RRC_REC_SYSCALL,
+				.fdkind = RRC_FD_TCP,
+				.obj = 7,
+				.tid = 1,
+				.nr = __NR_shutdown,
+				.args = { 5, SHUT_WR } },
+	      NULL, 0);
 	cr_assert(conn->s.shut_wr && !conn->s.shut_rd);
 	packet(c, 40000, RRC_TCP_ACK, 5, "", 3, 10);
 	cr_assert(!rrc_conn_fin_acked(conn));

@@ -33,15 +33,19 @@ Test(netcfg, text_and_back)
 Test(netcfg, damaged_text)
 {
 	static const char *const bad[] = {
-		"", "addr 10.0.0.1/24\n", "link eth0 02:00:00:00:00 mtu 1500\n",
-		"link eth0 02:00:00:00:00:0a mtu -1\n", "link ../x 02:00:00:00:00:0a mtu 1500\n",
+		"",
+		"addr 10.0.0.1/24\n",
+		"link eth0 02:00:00:00:00 mtu 1500\n",
+		"link eth0 02:00:00:00:00:0a mtu -1\n",
+		"link ../x 02:00:00:00:00:0a mtu 1500\n",
 		"link eth0 02:00:00:00:00:0a mtu 1500\naddr 10.0.0.1/33\n",
 		"link eth0 02:00:00:00:00:0a mtu 1500\naddr 10.0.0.1\n",
 		"link eth0 02:00:00:00:00:0a mtu 1500\nroute 10.0.0.0/8 via\n",
 		"link eth0 02:00:00:00:00:0a mtu 1500\nroute 10.0.0.0/8 by 10.0.0.1\n",
 		"link eth0 02:00:00:00:00:0a mtu 1500\nlink eth1 02:00:00:00:00:0b mtu 1500\n",
 		"link verylonginterfacename 02:00:00:00:00:0a mtu 1500\n",
-		"link eth0 02:00:00:00:00:0a mtu 1500\n\n", "rm -rf\n",
+		"link eth0 02:00:00:00:00:0a mtu 1500\n\n",
+		"rm -rf\n",
 	};
 	char many[RRC_NET_TEXT_MAX] = "link eth0 02:00:00:00:00:0a mtu 1500\n";
 	struct rrc_netcfg cfg;
@@ -52,12 +56,13 @@ Test(netcfg, damaged_text)
 		strcat(many, "addr 10.0.0.1/24\n");
 	cr_assert_lt(rrc_netcfg_parse(many, strlen(many), &cfg, &err), 0);
 	for (size_t i = 0; i < strlen(good); i++)
-		rrc_netcfg_parse(good, i, &cfg, &err);	/* any cut: no crash */
+		rrc_netcfg_parse(good, i, &cfg, &err); /* any cut: no crash */
 }
 
 Test(netcfg, on_the_link_or_not)
 {
-	struct rrc_netaddr near = { AF_INET, 0, { 10, 9, 0, 77 } }, far = { AF_INET, 0, { 10, 9, 1, 1 } };
+	struct rrc_netaddr near = { AF_INET, 0, { 10, 9, 0, 77 } },
+			   far = { AF_INET, 0, { 10, 9, 1, 1 } };
 	struct rrc_netcfg cfg;
 
 	cr_assert_eq(rrc_netcfg_parse(good, strlen(good), &cfg, &err), 0);
@@ -76,7 +81,7 @@ Test(netcfg, made_as_read)
 	if (geteuid())
 		cr_skip_test("needs root");
 	cr_assert_eq(rrc_netcfg_parse(good, strlen(good), &cfg, &err), 0);
-	host = rrc_netns_new(&err);	/* so that the host sees nothing of it */
+	host = rrc_netns_new(&err); /* so that the host sees nothing of it */
 	ns = rrc_netns_new(&err);
 	cr_assert_geq(host, 0, "%s", err.msg);
 	cr_assert_geq(ns, 0, "%s", err.msg);

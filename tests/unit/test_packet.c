@@ -9,9 +9,16 @@
 
 static struct rrc_bare bare(uint16_t family)
 {
-	struct rrc_bare b = { .family = family, .sport = 40000, .dport = 6379, .seq = 0xfffffff0,
-			      .ack = 77, .win = 500, .flags = RRC_TCP_ACK | RRC_TCP_PSH, .ts = true,
-			      .tsval = 0x01020304, .tsecr = 5 };
+	struct rrc_bare b = { .family = family,
+			      .sport = 40000,
+			      .dport = 6379,
+			      .seq = 0xfffffff0,
+			      .ack = 77,
+			      .win = 500,
+			      .flags = RRC_TCP_ACK | RRC_TCP_PSH,
+			      .ts = true,
+			      .tsval = 0x01020304,
+			      .tsecr = 5 };
 
 	for (int i = 0; i < (family == AF_INET ? 4 : 16); i++) {
 		b.src[i] = (uint8_t)(i + 1);
@@ -122,13 +129,13 @@ Test(packet, extension_headers)
 	memcpy(long_one, frame + 14, 40);
 	long_one[5] = (uint8_t)(tcp_len + 24);
 	long_one[6] = IPPROTO_HOPOPTS;
-	long_one[40] = IPPROTO_DSTOPTS;	/* 8 bytes */
-	long_one[48] = IPPROTO_TCP;	/* 16 bytes */
+	long_one[40] = IPPROTO_DSTOPTS; /* 8 bytes */
+	long_one[48] = IPPROTO_TCP; /* 16 bytes */
 	long_one[49] = 1;
 	memcpy(long_one + 64, frame + 54, tcp_len);
 	cr_assert_eq(rrc_packet_parse(long_one, 64 + tcp_len, true, &p), RRC_PACKET_OK);
 	cr_assert_eq(p.sport, b.sport);
-	long_one[49] = 255;		/* reaches beyond the packet */
+	long_one[49] = 255; /* reaches beyond the packet */
 	cr_assert_eq(rrc_packet_parse(long_one, 64 + tcp_len, true, &p), RRC_PACKET_BAD);
 	long_one[40] = IPPROTO_FRAGMENT;
 	cr_assert_eq(rrc_packet_parse(long_one, 64 + tcp_len, true, &p), RRC_PACKET_NOT_TCP);
@@ -137,7 +144,8 @@ Test(packet, extension_headers)
 Test(packet, options_of_a_syn)
 {
 	uint8_t p[20 + 40] = { 0x45, 0, 0, 60, [6] = 0x40, [8] = 64, [9] = IPPROTO_TCP };
-	static const uint8_t opts[20] = { 2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 1, 3, 3, 20 };
+	static const uint8_t opts[20] = { 2, 4, 5, 180, 4, 2, 8, 10, 0, 0,
+					  0, 9, 0, 0,	0, 0, 1, 3,  3, 20 };
 	struct rrc_packet pkt;
 
 	p[20 + 12] = 0xa0;
@@ -147,14 +155,14 @@ Test(packet, options_of_a_syn)
 	cr_assert_eq(pkt.opts, RRC_PKT_MSS | RRC_PKT_SACK_OK | RRC_PKT_TS | RRC_PKT_WSCALE);
 	cr_assert_eq(pkt.mss, 1460);
 	cr_assert_eq(pkt.wscale, 14, "more than 14 is taken as 14");
-	p[41] = 1;			/* an option shorter than itself */
+	p[41] = 1; /* an option shorter than itself */
 	cr_assert_eq(rrc_packet_parse(p, sizeof(p), false, &pkt), RRC_PACKET_BAD);
-	p[41] = 41;			/* longer than the header */
+	p[41] = 41; /* longer than the header */
 	cr_assert_eq(rrc_packet_parse(p, sizeof(p), false, &pkt), RRC_PACKET_BAD);
 	p[41] = 4;
-	p[20 + 12] = 0x40;		/* header shorter than a header */
+	p[20 + 12] = 0x40; /* header shorter than a header */
 	cr_assert_eq(rrc_packet_parse(p, sizeof(p), false, &pkt), RRC_PACKET_BAD);
-	p[6] = 0x20;			/* a fragment */
+	p[6] = 0x20; /* a fragment */
 	cr_assert_eq(rrc_packet_parse(p, sizeof(p), false, &pkt), RRC_PACKET_NOT_TCP);
 }
 
@@ -166,7 +174,8 @@ Test(packet, unreachable_names_the_lost_segment)
 		uint8_t frame[RRC_PACKET_BARE_MAX], *icmp = frame + 14 + (f ? 40 : 20);
 		uint8_t *inner = icmp + 8, *tcp = inner + (f ? 40 : 20);
 		struct rrc_bare b = bare(families[f]);
-		size_t len = rrc_packet_build_unreachable(&b, frame), n = (size_t)(frame + len - icmp);
+		size_t len = rrc_packet_build_unreachable(&b, frame),
+		       n = (size_t)(frame + len - icmp);
 		uint8_t tail[8] = { 0, 0, 0, (uint8_t)n, 0, 0, 0, IPPROTO_ICMPV6 };
 		uint64_t sum = rrc_sum_add(0, icmp, n);
 

@@ -17,11 +17,26 @@ static struct rrc_error err;
 static struct rrc_rec_conn make_birth(void)
 {
 	return (struct rrc_rec_conn){
-		.cookie = 5, .family = AF_INET, .lport = 6379, .rport = 40000, .state = 1,
-		.laddr = { 10, 9, 0, 2 }, .raddr = { 10, 9, 0, 77 },
-		.snd_nxt = 1000, .snd_una = 1000, .write_seq = 1000, .rcv_nxt = 5000,
-		.copied_seq = 5000, .snd_wnd = 30000, .rcv_wnd = 65535, .mss_clamp = 1460,
-		.sack_ok = 1, .wscale_ok = 1, .snd_wscale = 7, .rcv_wscale = 9, .tstamp_ok = 1,
+		.cookie = 5,
+		.family = AF_INET,
+		.lport = 6379,
+		.rport = 40000,
+		.state = 1,
+		.laddr = { 10, 9, 0, 2 },
+		.raddr = { 10, 9, 0, 77 },
+		.snd_nxt = 1000,
+		.snd_una = 1000,
+		.write_seq = 1000,
+		.rcv_nxt = 5000,
+		.copied_seq = 5000,
+		.snd_wnd = 30000,
+		.rcv_wnd = 65535,
+		.mss_clamp = 1460,
+		.sack_ok = 1,
+		.wscale_ok = 1,
+		.snd_wscale = 7,
+		.rcv_wscale = 9,
+		.tstamp_ok = 1,
 		.ts_offset = 12345,
 	};
 }
@@ -65,10 +80,11 @@ Test(tcprepair, rebuilt_and_read_back)
 		unread[i] = (uint8_t)(i * 7 >> 3);
 	memset(unacked, 'w', sizeof(unacked));
 	cr_assert_eq(rrc_conns_add(conns, &birth, unread, sizeof(unread), unacked, sizeof(unacked),
-				   &err), 0);
+				   &err),
+		     0);
 	sock = rrc_netns_socket(ns, AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	cr_assert_eq(setsockopt(sock, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)), 0);
-	shutdown(sock, SHUT_RDWR);	/* as CRIU leaves it */
+	shutdown(sock, SHUT_RDWR); /* as CRIU leaves it */
 	cr_assert_eq(rrc_tcp_rebuild(sock, rrc_conns_get(conns, 5), &place, &fix, &err), 0, "%s",
 		     err.msg);
 	cr_assert_eq(rrc_tcp_release(&fix, &err), 0);
@@ -118,7 +134,7 @@ Test(tcprepair, a_refusal_leaves_the_socket_closed)
 	if (geteuid())
 		cr_skip_test("needs root");
 	ns = make_link();
-	birth.laddr[3] = 99;		/* not an address of this link */
+	birth.laddr[3] = 99; /* not an address of this link */
 	cr_assert_eq(rrc_conns_add(conns, &birth, NULL, 0, NULL, 0, &err), 0);
 	sock = rrc_netns_socket(ns, AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	cr_assert_lt(rrc_tcp_rebuild(sock, rrc_conns_get(conns, 5), &place, &fix, &err), 0);

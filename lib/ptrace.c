@@ -141,7 +141,8 @@ static int wait_interrupted(pid_t tid)
 			return 0;
 		/* any other stop comes first; the interrupt is still pending behind it */
 		if (ptrace(PTRACE_CONT, tid, NULL,
-			   (status >> 16) == 0 ? (long)WSTOPSIG(status) : 0L) && errno != ESRCH)
+			   (status >> 16) == 0 ? (long)WSTOPSIG(status) : 0L) &&
+		    errno != ESRCH)
 			return -errno;
 	}
 }
@@ -235,7 +236,8 @@ static int step_call(pid_t tid, uint64_t at)
 			continue;
 		errno = 0;
 		if (ptrace(PTRACE_PEEKUSER, tid, offsetof(struct user, regs.rip), NULL) !=
-			    (long)at || errno)
+			    (long)at ||
+		    errno)
 			return -errno;
 	}
 }
@@ -292,10 +294,9 @@ static int mem_file(pid_t pid, uint64_t addr, void *buf, size_t len, bool write_
 	if (fd < 0)
 		return errno == ENOENT ? -ESRCH : -errno;
 	while (done < len) {
-		ssize_t n = write_it ? pwrite(fd, (char *)buf + done, len - done,
-					      (off_t)(addr + done))
-				     : pread(fd, (char *)buf + done, len - done,
-					     (off_t)(addr + done));
+		ssize_t n =
+			write_it ? pwrite(fd, (char *)buf + done, len - done, (off_t)(addr + done))
+				 : pread(fd, (char *)buf + done, len - done, (off_t)(addr + done));
 
 		if (n <= 0)
 			return -EFAULT;

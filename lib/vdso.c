@@ -14,12 +14,12 @@
 #include "vdso.h"
 
 #define IMAGE_MAX (16 * 4096)
-#define PAGE 4096u
-#define STUB 8
+#define PAGE	  4096u
+#define STUB	  8
 
 static const struct entry {
 	const char *name;
-	int nr;		/* < 0: answers -ENOSYS, and libc makes the call itself */
+	int nr; /* < 0: answers -ENOSYS, and libc makes the call itself */
 } entries[] = {
 	{ "__vdso_clock_gettime", SYS_clock_gettime },
 	{ "__vdso_gettimeofday", SYS_gettimeofday },
@@ -42,10 +42,10 @@ struct stash {
 static const char stash_magic[8] = "RRCvDSO1";
 
 struct image {
-	int mem;		/* /proc/PID/mem */
+	int mem; /* /proc/PID/mem */
 	uint64_t base;
-	size_t len;		/* whole pages */
-	size_t used;		/* end of what the file occupies */
+	size_t len; /* whole pages */
+	size_t used; /* end of what the file occupies */
 	uint8_t bytes[IMAGE_MAX];
 };
 
@@ -54,8 +54,8 @@ static void stub_for(int nr, uint8_t code[STUB])
 	/* mov $nr,%eax; syscall; ret */
 	static const uint8_t call[STUB] = { 0xb8, 0, 0, 0, 0, 0x0f, 0x05, 0xc3 };
 	/* mov $-ENOSYS,%rax; ret */
-	static const uint8_t enosys[STUB] = { 0x48, 0xc7, 0xc0, (uint8_t)-ENOSYS, 0xff, 0xff, 0xff,
-					      0xc3 };
+	static const uint8_t enosys[STUB] = { 0x48, 0xc7, 0xc0, (uint8_t)-ENOSYS,
+					      0xff, 0xff, 0xff, 0xc3 };
 
 	memcpy(code, nr < 0 ? enosys : call, STUB);
 	if (nr >= 0)

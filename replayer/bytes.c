@@ -18,7 +18,7 @@
 struct vec_list {
 	struct iovec *iov;
 	size_t n, cap;
-	uint64_t left;		/* bytes of the segment that have no place yet */
+	uint64_t left; /* bytes of the segment that have no place yet */
 };
 
 static int add_place(struct vec_list *v, uint64_t addr, uint64_t len)
@@ -154,8 +154,7 @@ static int places(const struct tracee *t, const struct rrc_rec *rec, const struc
 static int read_places(const struct tracee *t, const struct vec_list *v, uint8_t *buf)
 {
 	for (size_t i = 0; i < v->n; i++) {
-		int r = rrc_mem_read(t->tid, (uint64_t)v->iov[i].iov_base, buf,
-				     v->iov[i].iov_len);
+		int r = rrc_mem_read(t->tid, (uint64_t)v->iov[i].iov_base, buf, v->iov[i].iov_len);
 
 		if (r)
 			return r;

@@ -16,24 +16,15 @@
 static const struct rrc_call_ops plain;
 
 static const struct rrc_call_ops *const ops_special[RRC_S_SPECIALS] = {
-	[RRC_S_READ] = &rrc_ops_read,
-	[RRC_S_WRITE] = &rrc_ops_write,
-	[RRC_S_SENDFILE] = &rrc_ops_sendfile,
-	[RRC_S_GETDENTS] = &rrc_ops_getdents,
-	[RRC_S_ACCEPT] = &rrc_ops_accept,
-	[RRC_S_CONNECT] = &rrc_ops_connect,
-	[RRC_S_SOCKIO] = &rrc_ops_sockio,
-	[RRC_S_SOCKOPT] = &rrc_ops_sockopt,
-	[RRC_S_SHUTDOWN] = &rrc_ops_shutdown,
-	[RRC_S_OPEN] = &rrc_ops_open,
-	[RRC_S_CLOSE] = &rrc_ops_close,
-	[RRC_S_FCNTL] = &rrc_ops_fcntl,
-	[RRC_S_MMAP] = &rrc_ops_mmap,
-	[RRC_S_MREMAP] = &rrc_ops_mremap,
-	[RRC_S_CLONE] = &rrc_ops_clone,
-	[RRC_S_WAIT] = &rrc_ops_wait,
-	[RRC_S_KILL] = &rrc_ops_kill,
-	[RRC_S_SIGSUSPEND] = &rrc_ops_sigsuspend,
+	[RRC_S_READ] = &rrc_ops_read,	      [RRC_S_WRITE] = &rrc_ops_write,
+	[RRC_S_SENDFILE] = &rrc_ops_sendfile, [RRC_S_GETDENTS] = &rrc_ops_getdents,
+	[RRC_S_ACCEPT] = &rrc_ops_accept,     [RRC_S_CONNECT] = &rrc_ops_connect,
+	[RRC_S_SOCKIO] = &rrc_ops_sockio,     [RRC_S_SOCKOPT] = &rrc_ops_sockopt,
+	[RRC_S_SHUTDOWN] = &rrc_ops_shutdown, [RRC_S_OPEN] = &rrc_ops_open,
+	[RRC_S_CLOSE] = &rrc_ops_close,	      [RRC_S_FCNTL] = &rrc_ops_fcntl,
+	[RRC_S_MMAP] = &rrc_ops_mmap,	      [RRC_S_MREMAP] = &rrc_ops_mremap,
+	[RRC_S_CLONE] = &rrc_ops_clone,	      [RRC_S_WAIT] = &rrc_ops_wait,
+	[RRC_S_KILL] = &rrc_ops_kill,	      [RRC_S_SIGSUSPEND] = &rrc_ops_sigsuspend,
 };
 
 static const struct rrc_call_ops *ops_of(unsigned int nr)
@@ -320,8 +311,8 @@ int rrc_call_early(struct rrc_engine *e, struct tracee *t, const struct rrc_rec 
 	const struct rrc_sysrow *row = rrc_sysrow(rec->nr);
 	int r;
 
-	if (!(row->flags & RRC_ROW_BLOCKS) || row->special == RRC_S_SIGSUSPEND ||
-	    rec->ret < 0 || t->lost_call)
+	if (!(row->flags & RRC_ROW_BLOCKS) || row->special == RRC_S_SIGSUSPEND || rec->ret < 0 ||
+	    t->lost_call)
 		return 0;
 	r = begin_real(e, t, rec, err);
 	return r < 0 ? r : t->state == TR_BUSY;
@@ -344,8 +335,7 @@ static int compare_real(struct rrc_engine *e, struct tracee *t, const struct rrc
 	if (row->flags & RRC_ROW_OUTLOG || row->flags & RRC_ROW_FILES || !rec->nseg)
 		return 0;
 	if (rrc_bytes_same(e, t, rec))
-		return rrc_diverge(e, t->next_rec, t, err,
-				   "made for real, it gives other bytes");
+		return rrc_diverge(e, t->next_rec, t, err, "made for real, it gives other bytes");
 	return 0;
 }
 

@@ -42,7 +42,8 @@ static int read_emulated(struct rrc_engine *e, struct tracee *t, const struct rr
 	else if (rec->ret > 0)
 		r = rrc_pipes_note(e, t, rec);
 	return r ? rrc_fail(err, r, "thread %u: descriptor %d: %s", t->ns_tid, (int)rec->args[0],
-			    strerror(-r)) : 0;
+			    strerror(-r))
+		 : 0;
 }
 
 const struct rrc_call_ops rrc_ops_read = { .emulated = read_emulated };
@@ -67,7 +68,8 @@ static int write_emulated(struct rrc_engine *e, struct tracee *t, const struct r
 	int r = rec->ret > 0 ? rrc_pipes_note(e, t, rec) : 0;
 
 	return r ? rrc_fail(err, r, "thread %u: descriptor %d: %s", t->ns_tid, (int)rec->args[0],
-			    strerror(-r)) : 0;
+			    strerror(-r))
+		 : 0;
 }
 
 const struct rrc_call_ops rrc_ops_write = { .how = write_how, .emulated = write_emulated };

@@ -225,8 +225,8 @@ static int waitid_how(const struct rrc_rec *rec, struct user_regs_struct *real)
 	if (!seg || rec->args[3] & WNOWAIT)
 		return RRC_HOW_EMULATE;
 	memcpy(&si, data, rrc_min((size_t)seg->len, sizeof(si)));
-	if (!si.si_pid || (si.si_code != CLD_EXITED && si.si_code != CLD_KILLED &&
-			   si.si_code != CLD_DUMPED))
+	if (!si.si_pid ||
+	    (si.si_code != CLD_EXITED && si.si_code != CLD_KILLED && si.si_code != CLD_DUMPED))
 		return RRC_HOW_EMULATE;
 	real->rdi = P_PID;
 	real->rsi = (uint64_t)si.si_pid;
@@ -277,5 +277,4 @@ static int affinity_how(struct rrc_engine *e, struct tracee *t, const struct rrc
 	return RRC_HOW_EMULATE;
 }
 
-const struct rrc_call_ops rrc_ops_affinity = { .how = affinity_how,
-					       .emulated = affinity_emulated };
+const struct rrc_call_ops rrc_ops_affinity = { .how = affinity_how, .emulated = affinity_emulated };

@@ -112,8 +112,8 @@ static void unblock(struct tracee *t, int sig)
 static int deliver_masked(struct rrc_engine *e, struct tracee *t, int sig, struct rrc_error *err)
 {
 	/* struct rt_sigframe: return address, then ucontext with the mask behind its registers */
-	const uint64_t mask_at = 8 + offsetof(ucontext_t, uc_sigmask) -
-				 offsetof(ucontext_t, uc_flags);
+	const uint64_t mask_at =
+		8 + offsetof(ucontext_t, uc_sigmask) - offsetof(ucontext_t, uc_flags);
 	struct user_regs_struct r;
 	int status;
 

@@ -44,14 +44,15 @@ static int accept_emulated(struct rrc_engine *e, struct tracee *t, const struct 
 			      (uint64_t)(SOCK_STREAM | flags), 0, &fd, err))
 		return err->code;
 	if (fd < 0)
-		return rrc_fail(err, (int)fd, "thread %u: a socket for a connection: %s",
-				t->ns_tid, strerror((int)-fd));
+		return rrc_fail(err, (int)fd, "thread %u: a socket for a connection: %s", t->ns_tid,
+				strerror((int)-fd));
 	r = rrc_move_fd(e, t, (int)fd, (int)rec->ret, err);
 	if (r)
 		return r;
 	r = rrc_conn_note(e, t->proc, (int)rec->ret, rec->obj);
 	return r ? rrc_fail(err, r, "thread %u: descriptor %lld: %s", t->ns_tid,
-			    (long long)rec->ret, strerror(-r)) : 0;
+			    (long long)rec->ret, strerror(-r))
+		 : 0;
 }
 
 static int accept_executed(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *rec,
@@ -63,7 +64,8 @@ static int accept_executed(struct rrc_engine *e, struct tracee *t, const struct 
 	return rrc_move_fd(e, t, (int)t->result, (int)rec->ret, err);
 }
 
-const struct rrc_call_ops rrc_ops_accept = { .how = accept_how, .emulated = accept_emulated,
+const struct rrc_call_ops rrc_ops_accept = { .how = accept_how,
+					     .emulated = accept_emulated,
 					     .executed = accept_executed };
 
 static int connect_how(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *rec,
@@ -104,7 +106,8 @@ static int sockio_emulated(struct rrc_engine *e, struct tracee *t, const struct 
 	int r = rec->ret > 0 ? rrc_pipes_note(e, t, rec) : 0;
 
 	return r ? rrc_fail(err, r, "thread %u: descriptor %d: %s", t->ns_tid, (int)rec->args[0],
-			    strerror(-r)) : 0;
+			    strerror(-r))
+		 : 0;
 }
 
 const struct rrc_call_ops rrc_ops_sockio = { .emulated = sockio_emulated };

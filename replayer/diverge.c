@@ -27,9 +27,8 @@ int rrc_diverge(struct rrc_engine *e, size_t i, const struct tracee *t, struct r
 	}
 	n = record ? strcspn(record, "\n") : 0;
 	snprintf(e->rep.first, sizeof(e->rep.first),
-		 "record %zu of %zu, thread %u: %s; the log has: %.*s", i, e->n,
-		 t ? t->ns_tid : 0, seen, (int)rrc_min(n, (size_t)400),
-		 record ? record : "its end");
+		 "record %zu of %zu, thread %u: %s; the log has: %.*s", i, e->n, t ? t->ns_tid : 0,
+		 seen, (int)rrc_min(n, (size_t)400), record ? record : "its end");
 	free(record);
 	e->diverged = true;
 	return rrc_fail_exit(err, RRC_EXIT_DIVERGED, -EILSEQ, "%s", e->rep.first);

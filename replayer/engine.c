@@ -16,10 +16,10 @@
 #include "vdso.h"
 #include "watchdog.h"
 
-#define STALL_MS 10000
-#define OVERLAP_NS 2000000	/* a call in flight for so long may wait for one that overlapped it */
-#define LOOK_NS 500000		/* at the end of the log: whether all are parked */
-#define PARK_NS 200000000ull	/* after that, those that compute are stopped where they are */
+#define STALL_MS   10000
+#define OVERLAP_NS 2000000 /* a call in flight for so long may wait for one that overlapped it */
+#define LOOK_NS	   500000 /* at the end of the log: whether all are parked */
+#define PARK_NS	   200000000ull /* after that, those that compute are stopped where they are */
 
 /* ---- taking the tree ---- */
 
@@ -49,12 +49,12 @@ static int take_process(struct rrc_engine *e, pid_t pid, struct rrc_error *err)
 	p = rrc_tproc_add(e, pid, (uint32_t)rrc_ns_tid(pid), err);
 	for (int i = 0; p && i < n; i++) {
 		int ns_tid = rrc_ns_tid(tids[i]);
-		struct tracee *t = ns_tid > 0 ? rrc_tracee_add(e, tids[i], (uint32_t)ns_tid, p, err)
-					      : NULL;
+		struct tracee *t =
+			ns_tid > 0 ? rrc_tracee_add(e, tids[i], (uint32_t)ns_tid, p, err) : NULL;
 
 		if (!t)
-			return err->code ? err->code : rrc_fail(err, -ESRCH, "thread %d is gone",
-								tids[i]);
+			return err->code ? err->code
+					 : rrc_fail(err, -ESRCH, "thread %d is gone", tids[i]);
 		t->stopped = true;
 		t->state = TR_PAUSED;
 		r = rrc_tracee_pin(e, t);
@@ -218,8 +218,8 @@ static int start_overlapping(struct rrc_engine *e, struct rrc_error *err)
 		const struct rrc_rec *rec = rrc_next_rec(e, t);
 		int r;
 
-		if (t->state != TR_CALL || !rec || rec->kind != RRC_REC_SYSCALL ||
-		    !rec->entry_ns || rec->entry_ns >= head->exit_ns)
+		if (t->state != TR_CALL || !rec || rec->kind != RRC_REC_SYSCALL || !rec->entry_ns ||
+		    rec->entry_ns >= head->exit_ns)
 			continue;
 		r = rrc_call_early(e, t, rec, err);
 		if (r)
@@ -260,10 +260,11 @@ static int next_event(pid_t *tid, int *status, uint64_t timeout_ns)
 static int stalled(struct rrc_engine *e, struct rrc_error *err)
 {
 	static const char *const states[] = {
-		[TR_RUN] = "computes", [TR_CALL] = "stands before a call",
-		[TR_BUSY] = "makes a call", [TR_DONE] = "has made a call",
-		[TR_LOCAL] = "waits in a futex", [TR_NEW] = "is born", [TR_PAUSED] = "is stopped",
-		[TR_EXITING] = "ends", [TR_DEAD] = "has ended",
+		[TR_RUN] = "computes",		 [TR_CALL] = "stands before a call",
+		[TR_BUSY] = "makes a call",	 [TR_DONE] = "has made a call",
+		[TR_LOCAL] = "waits in a futex", [TR_NEW] = "is born",
+		[TR_PAUSED] = "is stopped",	 [TR_EXITING] = "ends",
+		[TR_DEAD] = "has ended",
 	};
 	const struct rrc_rec *rec = e->head < e->end ? rrc_log_rec(e, e->head) : NULL;
 	const struct tracee *t = rec ? rrc_tracee_ns(e, rec->tid) : NULL;
@@ -271,8 +272,9 @@ static int stalled(struct rrc_engine *e, struct rrc_error *err)
 	return rrc_diverge(e, e->head, t, err, "nothing moved for %u ms, the thread %s%s%s",
 			   e->opts.stall_ms, t ? states[t->state] : "is not there",
 			   t && t->state == TR_CALL ? ": " : "",
-			   t && t->state == TR_CALL && rrc_sysname((unsigned int)t->regs.orig_rax) ?
-				   rrc_sysname((unsigned int)t->regs.orig_rax) : "");
+			   t && t->state == TR_CALL && rrc_sysname((unsigned int)t->regs.orig_rax)
+				   ? rrc_sysname((unsigned int)t->regs.orig_rax)
+				   : "");
 }
 
 static int run_log(struct rrc_engine *e, struct rrc_error *err)

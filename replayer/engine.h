@@ -20,23 +20,23 @@
 
 /* A connection of the container and where the program holds it. */
 struct rrc_engine_conn {
-	uint64_t cookie;	/* on the primary, as in the log */
-	pid_t pid;		/* process that has it, as seen from here; 0: not known */
-	int fd;			/* its descriptor there when it was seen last */
-	int sock;		/* our duplicate of the socket; the engine closes it. -1: not had */
+	uint64_t cookie; /* on the primary, as in the log */
+	pid_t pid; /* process that has it, as seen from here; 0: not known */
+	int fd; /* its descriptor there when it was seen last */
+	int sock; /* our duplicate of the socket; the engine closes it. -1: not had */
 };
 
 struct rrc_engine_opts {
-	bool fs_exact;		/* files are as they were: another outcome is a divergence */
-	bool kill_on_exit;	/* the tree dies with the engine's process (verification) */
-	unsigned int stall_ms;	/* nothing moved for so long: divergence; 0: 10 s */
-	int cpu;		/* engine and tree share this CPU; < 0: the one it is on */
+	bool fs_exact; /* files are as they were: another outcome is a divergence */
+	bool kill_on_exit; /* the tree dies with the engine's process (verification) */
+	unsigned int stall_ms; /* nothing moved for so long: divergence; 0: 10 s */
+	int cpu; /* engine and tree share this CPU; < 0: the one it is on */
 	/* Connections that were there at the checkpoint: container pid, descriptor, cookie. */
 	const struct rrc_engine_held {
 		uint32_t pid;
 		int fd;
 		uint64_t cookie;
-	} *held;
+	} * held;
 	size_t nheld;
 	/* Calls that stood waiting at the checkpoint and lost their place in the image: CRIU turns
 	 * -ERESTART_RESTARTBLOCK into -EINTR. From the last record before the cut, per thread. */
@@ -45,23 +45,23 @@ struct rrc_engine_opts {
 	/* Sees each record as the replay passes it, those that are not of a thread too. May be NULL. */
 	void (*seen)(void *ctx, const struct rrc_rec *rec);
 	void *ctx;
-	FILE *trace;		/* each step in clear text, for people; NULL: none */
+	FILE *trace; /* each step in clear text, for people; NULL: none */
 };
 
 struct rrc_engine_report {
-	uint64_t records;	/* of the log, up to the end of what can be replayed */
-	uint64_t passed;	/* so far */
-	uint64_t calls;		/* matched */
+	uint64_t records; /* of the log, up to the end of what can be replayed */
+	uint64_t passed; /* so far */
+	uint64_t calls; /* matched */
 	uint64_t emulated, executed;
 	uint64_t signals, births, deaths;
-	uint64_t outputs;	/* output calls whose bytes were compared */
+	uint64_t outputs; /* output calls whose bytes were compared */
 	uint64_t output_bytes;
-	uint64_t bytes;		/* compared in all: inputs and outputs */
-	uint64_t fs_fixups;	/* files were not as they had been: the recorded outcome was kept */
-	uint64_t skipped;	/* records of threads that are not in the tree */
-	uint64_t barrier_at;	/* position of the record that ended it early; 0: none */
-	uint64_t ns;		/* that the run took */
-	char first[1024];	/* divergence: what was asked and what the log has */
+	uint64_t bytes; /* compared in all: inputs and outputs */
+	uint64_t fs_fixups; /* files were not as they had been: the recorded outcome was kept */
+	uint64_t skipped; /* records of threads that are not in the tree */
+	uint64_t barrier_at; /* position of the record that ended it early; 0: none */
+	uint64_t ns; /* that the run took */
+	char first[1024]; /* divergence: what was asked and what the log has */
 };
 
 struct rrc_engine;

@@ -18,7 +18,7 @@
 #include "vdso.h"
 #include "watchdog.h"
 
-#define STUB_SYSCALL 5		/* offset of the instruction in a patched entry point */
+#define STUB_SYSCALL 5 /* offset of the instruction in a patched entry point */
 
 /* Threads that the kernel runs for us: stopped, so that they can be let go. */
 static void stop_busy(struct tracee *t)
@@ -110,8 +110,9 @@ static int restore_vdsos(struct rrc_engine *e, struct rrc_error *err)
 				r = leave_stub(e, t, start, end, err);
 		}
 		if (r)
-			return err->code ? err->code : rrc_fail(err, r, "process %u: its vDSO: %s",
-								p->ns_pid, strerror(-r));
+			return err->code ? err->code
+					 : rrc_fail(err, r, "process %u: its vDSO: %s", p->ns_pid,
+						    strerror(-r));
 		/* shared with a vfork's parent, or not stopped: calls instead of readings do no harm */
 		if (!busy && rrc_vdso_restore(p->pid, err) < 0)
 			return err->code;
@@ -134,7 +135,9 @@ static int rearm(struct tracee *t)
 		if (r.orig_rax == t->regs.orig_rax)
 			return 0;
 		return ptrace(PTRACE_POKEUSER, t->tid, offsetof(struct user, regs.orig_rax),
-			      r.orig_rax) ? -errno : 0;
+			      r.orig_rax)
+			       ? -errno
+			       : 0;
 	}
 	r.rip -= 2;
 	r.rax = r.orig_rax;

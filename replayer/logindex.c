@@ -10,7 +10,7 @@
 /* The last place that waits to learn of a thread's next record. */
 struct tail {
 	uint32_t tid;
-	uint32_t first;		/* its first record, if no birth in the log comes before */
+	uint32_t first; /* its first record, if no birth in the log comes before */
 	uint32_t *slot;
 	struct tail *chain;
 };
@@ -109,8 +109,8 @@ static bool ends_replay(const struct rrc_rec *rec)
 {
 	if (rec->kind == RRC_REC_CUT || rec->kind == RRC_REC_LOST)
 		return true;
-	return rec->flags & (RRC_F_BARRIER | RRC_F_FAULT | RRC_F_TRUNC | RRC_F_UNPATCHED |
-			     RRC_F_COMPAT);
+	return rec->flags &
+	       (RRC_F_BARRIER | RRC_F_FAULT | RRC_F_TRUNC | RRC_F_UNPATCHED | RRC_F_COMPAT);
 }
 
 static int chain(struct tails *tails, uint32_t tid, uint32_t i, uint32_t *slot)

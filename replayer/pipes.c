@@ -14,17 +14,17 @@
 #include "unixpeer.h"
 #include "util.h"
 
-#define MOST (1u << 20)		/* more than this no pipe holds; of a socket it is plenty */
+#define MOST	  (1u << 20) /* more than this no pipe holds; of a socket it is plenty */
 #define PIPE_HASH 256
 
 struct object {
-	uint64_t obj;		/* on the primary, as in the log */
-	uint8_t kind;		/* enum rrc_fdkind */
-	ino_t ino;		/* here; of pipes and sockets */
-	bool filled;		/* a pipe that was not empty at the checkpoint */
-	int fd;			/* our duplicate, of eventfds, which have no inode of their own */
-	uint64_t put, got;	/* bytes, or for an eventfd sums of values */
-	uint8_t *tail;		/* the last bytes of what was put */
+	uint64_t obj; /* on the primary, as in the log */
+	uint8_t kind; /* enum rrc_fdkind */
+	ino_t ino; /* here; of pipes and sockets */
+	bool filled; /* a pipe that was not empty at the checkpoint */
+	int fd; /* our duplicate, of eventfds, which have no inode of their own */
+	uint64_t put, got; /* bytes, or for an eventfd sums of values */
+	uint8_t *tail; /* the last bytes of what was put */
 	size_t len, cap;
 	struct object *chain;
 };
@@ -169,7 +169,8 @@ int rrc_pipes_note(struct rrc_engine *e, const struct tracee *t, const struct rr
 	int r = 0;
 
 	if ((rec->fdkind != RRC_FD_FIFO && rec->fdkind != RRC_FD_UNIX &&
-	     rec->fdkind != RRC_FD_ANON) || peeks(rec))
+	     rec->fdkind != RRC_FD_ANON) ||
+	    peeks(rec))
 		return 0;
 	o = object_of(e, t, rec, &r);
 	if (!o)
@@ -225,7 +226,7 @@ static int reach(const struct rrc_engine *e, ino_t ino, mode_t type, char *path,
 
 /* What is to be in it: of what was there and what was put, all that was not taken. */
 static int left_in(const struct object *from, const struct object *to, uint8_t *buf, size_t had,
-		     size_t *len)
+		   size_t *len)
 {
 	uint64_t put = from ? from->put : 0, got = to ? to->got : 0;
 	size_t kept = from ? from->len : 0;
@@ -259,7 +260,8 @@ static int settle_pipe(struct rrc_engine *e, const struct object *o, struct rrc_
 	while (had < MOST && (n = read(fd, buf + had, MOST - had)) > 0)
 		had += (size_t)n;
 	if (left_in(o, o, buf, had, &len))
-		return rrc_fail(err, -EPROTO, "pipe %llu: %zu bytes were in it, %llu put, %llu taken",
+		return rrc_fail(err, -EPROTO,
+				"pipe %llu: %zu bytes were in it, %llu put, %llu taken",
 				(unsigned long long)o->obj, had, (unsigned long long)o->put,
 				(unsigned long long)o->got);
 	n = len ? write(fd, buf, len) : 0;

@@ -10,71 +10,71 @@
 #include "engine.h"
 #include "syscalls.h"
 
-#define RRC_NO_REC UINT32_MAX
+#define RRC_NO_REC	UINT32_MAX
 #define RRC_TRACEE_HASH 1024
 
 enum tracee_state {
-	TR_RUN,		/* on its way to a call */
-	TR_CALL,	/* stands before a call, its record's turn has not come */
-	TR_BUSY,	/* makes its call for real */
-	TR_DONE,	/* has made it for real; its record's turn has not come */
-	TR_LOCAL,	/* makes a call for real that is not in the log */
-	TR_NEW,		/* born, not stopped yet */
-	TR_PAUSED,	/* stopped by us in its own code, after the end of the log */
-	TR_EXITING,	/* is dying */
+	TR_RUN, /* on its way to a call */
+	TR_CALL, /* stands before a call, its record's turn has not come */
+	TR_BUSY, /* makes its call for real */
+	TR_DONE, /* has made it for real; its record's turn has not come */
+	TR_LOCAL, /* makes a call for real that is not in the log */
+	TR_NEW, /* born, not stopped yet */
+	TR_PAUSED, /* stopped by us in its own code, after the end of the log */
+	TR_EXITING, /* is dying */
 	TR_DEAD,
 };
 
 /* What kind of stop it is in, as far as that matters for going on. */
 enum stop_kind {
-	ST_NONE,	/* between calls */
-	ST_EMU,		/* an entry that the kernel skips in any case (PTRACE_SYSEMU) */
-	ST_ENTRY,	/* an entry that may be made for real (PTRACE_SYSCALL) */
-	ST_EXIT,	/* behind a real call */
+	ST_NONE, /* between calls */
+	ST_EMU, /* an entry that the kernel skips in any case (PTRACE_SYSEMU) */
+	ST_ENTRY, /* an entry that may be made for real (PTRACE_SYSCALL) */
+	ST_EXIT, /* behind a real call */
 };
 
 /* Signals that the kernel or a replayed kill(2) made and nobody has seen delivered. */
 struct pending_signal {
-	int made;	/* by the kernel in replay, minus recorded deliveries that we sent ourselves */
-	bool sent;	/* by a replayed kill; sent again meanwhile, it is still one */
-	pid_t tid;	/* for this thread alone; 0: for the process */
+	int made; /* by the kernel in replay, minus recorded deliveries that we sent ourselves */
+	bool sent; /* by a replayed kill; sent again meanwhile, it is still one */
+	pid_t tid; /* for this thread alone; 0: for the process */
 	siginfo_t info;
 };
 
 struct tproc {
-	pid_t pid;		/* as seen from here */
+	pid_t pid; /* as seen from here */
 	uint32_t ns_pid;
 	int pidfd;
 	unsigned int threads;
-	bool exiting;		/* a thread of it ended the group */
-	bool own_memory;	/* its vDSO is patched by us or its parent's was */
+	bool exiting; /* a thread of it ended the group */
+	bool own_memory; /* its vDSO is patched by us or its parent's was */
 	struct pending_signal *pending; /* [_NSIG], or NULL: none so far */
 	struct tproc *next;
 };
 
 struct tracee {
-	pid_t tid;		/* as seen from here */
+	pid_t tid; /* as seen from here */
 	uint32_t ns_tid;
 	struct tproc *proc;
 	enum tracee_state state;
-	bool stopped;		/* in a ptrace stop: may be asked and resumed */
-	int request;		/* PTRACE_SYSEMU or PTRACE_SYSCALL, the last */
+	bool stopped; /* in a ptrace stop: may be asked and resumed */
+	int request; /* PTRACE_SYSEMU or PTRACE_SYSCALL, the last */
 	enum stop_kind at;
-	bool skip_exit;		/* the exit stop of a skipped call comes first */
-	bool args_changed;	/* the real call's were not the program's */
-	bool lost_call;		/* stood in a call at the checkpoint, whose number is not known */
-	bool cut_short;		/* TR_LOCAL: interrupted by us, its wait timed out in the log */
-	bool killed;		/* a SIGKILL of ours is on its way */
-	int swallow;		/* stops that come before the exit of the real call */
+	bool skip_exit; /* the exit stop of a skipped call comes first */
+	bool args_changed; /* the real call's were not the program's */
+	bool lost_call; /* stood in a call at the checkpoint, whose number is not known */
+	bool cut_short; /* TR_LOCAL: interrupted by us, its wait timed out in the log */
+	bool killed; /* a SIGKILL of ours is on its way */
+	int swallow; /* stops that come before the exit of the real call */
 	struct user_regs_struct regs; /* as at the call */
-	long result;		/* of the real call */
-	uint32_t next_rec;	/* index of its next record */
-	uint32_t expect;	/* index of the signal record that it is to get, or RRC_NO_REC */
+	long result; /* of the real call */
+	uint32_t next_rec; /* index of its next record */
+	uint32_t expect; /* index of the signal record that it is to get, or RRC_NO_REC */
 	bool mask_changed;
-	uint64_t mask;		/* to put back at the delivery */
+	uint64_t mask; /* to put back at the delivery */
 	const struct rrc_rec *restart; /* the call that returned -516 and is not finished */
-	uint32_t birth;		/* TR_BUSY in a clone: index of the birth it is to make */
-	bool child_seen;	/* … and it is made */
+	uint32_t birth; /* TR_BUSY in a clone: index of the birth it is to make */
+	bool child_seen; /* … and it is made */
 	cpu_set_t affinity;
 	struct tracee *by_tid, *by_ns, *next;
 };
@@ -90,38 +90,38 @@ struct rrc_engine {
 
 	const uint8_t *log;
 	size_t len;
-	size_t n;		/* records */
-	uint64_t *off;		/* of each */
-	uint32_t *next;		/* of the same thread; for a birth see births */
-	uint8_t *done;		/* passed before its turn */
+	size_t n; /* records */
+	uint64_t *off; /* of each */
+	uint32_t *next; /* of the same thread; for a birth see births */
+	uint8_t *done; /* passed before its turn */
 	struct birth {
 		uint32_t rec, first;
-	} *births;
+	} * births;
 	size_t nbirths;
-	size_t head;		/* whose turn it is */
-	size_t end;		/* the log is replayed up to here */
+	size_t head; /* whose turn it is */
+	size_t end; /* the log is replayed up to here */
 
 	struct tracee *threads;
 	struct tracee *by_tid[RRC_TRACEE_HASH], *by_ns[RRC_TRACEE_HASH];
 	struct tproc *procs;
-	struct early {		/* stops of threads that we have not been told of */
+	struct early { /* stops of threads that we have not been told of */
 		pid_t tid;
 		int status;
-	} *early;
+	} * early;
 	size_t nearly;
-	struct tracee *cloning;	/* one at a time: the next id is set for the whole namespace */
+	struct tracee *cloning; /* one at a time: the next id is set for the whole namespace */
 
 	struct rrc_nspid *nspid;
 	struct rrc_watchdog *watchdog;
 	struct rrc_pipes *pipes;
 	struct held_conn *conns[RRC_TRACEE_HASH];
 	struct rrc_engine_conn *conn_list; /* what rrc_engine_conns gave out */
-	int *synced;		/* files whose fsync was put off to go-live */
+	int *synced; /* files whose fsync was put off to go-live */
 	size_t nsynced;
-	cpu_set_t affinity;	/* of the engine's thread, before */
+	cpu_set_t affinity; /* of the engine's thread, before */
 	sigset_t sigmask;
 	bool pinned, live, diverged;
-	bool ending;		/* the log is at its end: who is interrupted stays stopped */
+	bool ending; /* the log is at its end: who is interrupted stays stopped */
 };
 
 /* ---- log.c: the index ---- */
@@ -146,7 +146,8 @@ struct tracee *rrc_tracee_ns(struct rrc_engine *e, uint32_t ns_tid);
 struct tracee *rrc_tracee_add(struct rrc_engine *e, pid_t tid, uint32_t ns_tid, struct tproc *proc,
 			      struct rrc_error *err);
 void rrc_tracee_rename(struct rrc_engine *e, struct tracee *t, pid_t tid);
-struct tproc *rrc_tproc_add(struct rrc_engine *e, pid_t pid, uint32_t ns_pid, struct rrc_error *err);
+struct tproc *rrc_tproc_add(struct rrc_engine *e, pid_t pid, uint32_t ns_pid,
+			    struct rrc_error *err);
 struct tproc *rrc_tproc_ns(struct rrc_engine *e, uint32_t ns_pid);
 void rrc_tracee_dead(struct rrc_engine *e, struct tracee *t);
 void rrc_tracees_free(struct rrc_engine *e);
@@ -185,7 +186,10 @@ int rrc_bytes_same(struct rrc_engine *e, struct tracee *t, const struct rrc_rec 
 
 /* ---- calls.c: a call and its record ---- */
 
-enum rrc_how { RRC_HOW_EMULATE, RRC_HOW_EXECUTE };
+enum rrc_how {
+	RRC_HOW_EMULATE,
+	RRC_HOW_EXECUTE
+};
 
 /* What a special call does differently; each may be NULL. They return a negative errno with err set. */
 struct rrc_call_ops {
@@ -203,7 +207,8 @@ struct rrc_call_ops {
 extern const struct rrc_call_ops rrc_ops_read, rrc_ops_write, rrc_ops_sendfile, rrc_ops_getdents,
 	rrc_ops_open, rrc_ops_accept, rrc_ops_connect, rrc_ops_sockio, rrc_ops_sockopt,
 	rrc_ops_shutdown, rrc_ops_fcntl, rrc_ops_mmap, rrc_ops_mremap, rrc_ops_clone, rrc_ops_wait,
-	rrc_ops_kill, rrc_ops_sigsuspend, rrc_ops_sync, rrc_ops_pair, rrc_ops_affinity, rrc_ops_close;
+	rrc_ops_kill, rrc_ops_sigsuspend, rrc_ops_sync, rrc_ops_pair, rrc_ops_affinity,
+	rrc_ops_close;
 
 /* The record at the head is of a call and t stands at one (TR_CALL) or has made it (TR_DONE).
  * 1: passed; 0: has to wait; negative: failed or diverged. */

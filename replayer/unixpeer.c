@@ -56,10 +56,13 @@ ino_t rrc_unix_peer(struct rrc_engine *e, ino_t ino)
 		struct nlmsghdr h;
 		struct unix_diag_req req;
 	} ask = {
-		.h = { .nlmsg_len = sizeof(ask), .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+		.h = { .nlmsg_len = sizeof(ask),
+		       .nlmsg_type = SOCK_DIAG_BY_FAMILY,
 		       .nlmsg_flags = NLM_F_REQUEST },
-		.req = { .sdiag_family = AF_UNIX, .udiag_states = ~0u,
-			 .udiag_ino = (uint32_t)ino, .udiag_show = UDIAG_SHOW_PEER,
+		.req = { .sdiag_family = AF_UNIX,
+			 .udiag_states = ~0u,
+			 .udiag_ino = (uint32_t)ino,
+			 .udiag_show = UDIAG_SHOW_PEER,
 			 .udiag_cookie = { ~0u, ~0u } },
 	};
 	union {

@@ -11,16 +11,16 @@
 #include "util.h"
 #include "watchdog.h"
 
-#define LOOKS 8		/* times that it looks within its limit */
+#define LOOKS 8 /* times that it looks within its limit */
 
 struct rrc_watchdog {
 	pid_t pid;
-	int line;			/* our end; closed when we die */
-	volatile uint64_t *moves;	/* shared with the child */
+	int line; /* our end; closed when we die */
+	volatile uint64_t *moves; /* shared with the child */
 };
 
-static void __attribute__((noreturn)) watch(const volatile uint64_t *moves, int line,
-					    unsigned int limit_ms)
+static void __attribute__((noreturn))
+watch(const volatile uint64_t *moves, int line, unsigned int limit_ms)
 {
 	uint64_t last = *moves;
 	unsigned int still = 0;

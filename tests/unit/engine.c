@@ -50,8 +50,8 @@ static struct rrc_rec *add(struct log *l, int kind, uint32_t tid)
 	return r;
 }
 
-static struct rrc_rec *call(struct log *l, uint32_t tid, int nr, int64_t ret, uint64_t a, uint64_t b,
-			    uint64_t c)
+static struct rrc_rec *call(struct log *l, uint32_t tid, int nr, int64_t ret, uint64_t a,
+			    uint64_t b, uint64_t c)
 {
 	struct rrc_rec *r = add(l, RRC_REC_SYSCALL, tid);
 

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: MIT */
+/* Set-up and end of a protection, see protect.h. What is set up here is undone here, in reverse. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+
+#include "log.h"
+#include "netcfg.h"
+#include "protect.h"
+#include "protect_int.h"
+#include "util.h"
+
+#define RRC_RUN_DIR "/run/rrc"
+#define RRC_CONNECT_MS 3000
+#define RRC_BYE_MS 2000
+
+static void on_patched(void *ctx, pid_t pid)
+{
+	struct rrc_protect *p = ctx;
+
+	rrc_recorder_patched(p->recorder, pid);
+}
+
+static int emit(void *ctx, const void *frame, size_t len)
+{
+	struct rrc_protect *p = ctx;
+
+	if (p->out)
+		return rrc_outdir_write(p->out, frame, len);
+	return p->have_backup ? rrc_link_send_raw(&p->backup.log, frame, len) : 0;
+}
+
+/* The cut, in the main thread; every thread of the container is frozen. */
+static int on_cut(void *ctx, uint64_t number, struct rrc_cut *cut, struct rrc_error *err)
+{
+	struct rrc_protect *p = ctx;
+	int ret = rrc_protect_drain(p, rrc_now_ns(CLOCK_MONOTONIC));
+
+	if (ret)
+		return rrc_fail(err, ret, "the log cannot be read");
+	cut->files_changed = rrc_collector_files_changed(p->collector);
+	if (p->out)
+		ret = rrc_outdir_cut(p->out, number, err);
+	else if (!p->have_backup)
+		ret = rrc_fail(err, EPIPE, "the backup has gone");
+	if (ret)
+		return ret;
+	ret = rrc_collector_cut(p->collector, number, rrc_now_ns(CLOCK_MONOTONIC), &cut->pos);
+	if (ret)
+		return rrc_fail(err, ret, "cannot place the cut: %s", strerror(-ret));
+	p->backup.sent = rrc_now_ns(CLOCK_MONOTONIC);
+	/* CRIU's parasite makes calls under the container's thread ids: not the program's. */
+	rrc_recorder_on(p->recorder, false);
+	cut->mono_ns = rrc_now_ns(CLOCK_MONOTONIC);
+	cut->real_ns = rrc_now_ns(CLOCK_REALTIME);
+	cut->boot_ns = rrc_now_ns(CLOCK_BOOTTIME);
+	cut->nrestarts = rrc_collector_restarts(p->collector, &cut->restarts);
+	return 0;
+}
+
+static int on_resume(void *ctx, struct rrc_error *err)
+{
+	struct rrc_protect *p = ctx;
+
+	(void)err;
+	if (p->o->mode == RRC_MODE_HYBRID)
+		rrc_recorder_on(p->recorder, true);
+	return 0;
+}
+
+/* The container: found, or started. */
+static int find(struct rrc_protect *p, struct rrc_error *err)
+{
+	const struct rrc_options *o = p->o;
+	int ret;
+
+	if (o->command) {
+		ret = rrc_spawn(&p->spawn, o->command, err);
+		if (ret)
+			return ret;
+		p->spawned = 1;
+		ret = rrc_container_from_pid(p->spawn.init, &p->container, err);
+	} else if (o->pid) {
+		ret = rrc_container_from_pid(o->pid, &p->container, err);
+	} else {
+		ret = rrc_container_find(o->container, &p->container, err);
+	}
+	if (ret)
+		return ret;
+	snprintf(p->name, sizeof(p->name), "%.79s",
+		 p->container.name[0] ? p->container.name : p->container.id);
+	if (o->backup && !p->container.own_netns)
+		return rrc_fail(err, EINVAL, "%s shares this host's network: only a container with a network "
+				"namespace of its own can move to another host", p->name);
+	return 0;
+}
+
+static int open_network(struct rrc_protect *p, struct rrc_error *err)
+{
+	struct rrc_netcfg net;
+	char path[64];
+	int ret;
+
+	p->net_fd = -1;
+	if (!p->o->backup)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", p->container.pid);
+	p->net_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (p->net_fd < 0)
+		return rrc_fail(err, errno, "%s: %s", path, strerror(errno));
+	ret = rrc_netcfg_read(p->net_fd, NULL, &net, err);
+	if (ret)
+		return rrc_wrap(err, "%s", p->name);
+	snprintf(p->ifname, sizeof(p->ifname), "%s", net.ifname);
+	return 0;
+}
+
+static int make_run_dir(struct rrc_protect *p, struct rrc_error *err)
+{
+	snprintf(p->run_dir, sizeof(p->run_dir), "%s/%s", RRC_RUN_DIR, p->name);
+	if ((mkdir(RRC_RUN_DIR, 0755) && errno != EEXIST) || (mkdir(p->run_dir, 0700) && errno != EEXIST))
+		return rrc_fail(err, errno, "%s: %s", p->run_dir, strerror(errno));
+	return 0;
+}
+
+static int open_recorder(struct rrc_protect *p, struct rrc_error *err)
+{
+	struct rrc_recorder_opts ro = {
+		.name = p->name,
+		.pidns = p->container.pidns,
+		.netns = p->o->backup ? p->container.netns : 0,
+		.flag_unpatched = true,
+	};
+	struct rrc_collector_opts co = {
+		.pidns = p->container.pidns,
+		.emit = emit,
+		.ctx = p,
+	};
+	int ret;
+
+	rrc_recorder_cleanup_stale(p->name, NULL);
+	p->recorder = rrc_recorder_open(&ro, err);
+	if (!p->recorder)
+		return err->code;
+	ret = rrc_recorder_attach(p->recorder, err);
+	if (!ret && p->o->backup)
+		ret = rrc_recorder_attach_tc(p->recorder, p->net_fd, p->ifname, err);
+	if (ret)
+		return ret;
+	co.recorder = p->recorder;
+	p->collector = rrc_collector_new(&co, err);
+	p->hold = rrc_hold_new();
+	if (!p->collector || !p->hold)
+		return rrc_fail(err, ENOMEM, "no memory");
+	if (p->o->mode == RRC_MODE_PASSIVE)
+		return 0;
+	p->watch = rrc_execwatch_start(p->container.pidns, on_patched, p, err);
+	if (!p->watch)
+		return err->code;
+	/* From here on, so that the first cut knows which calls threads stand waiting in. */
+	rrc_recorder_on(p->recorder, true);
+	return 0;
+}
+
+static int open_worker(struct rrc_protect *p, struct rrc_error *err)
+{
+	struct rrc_checkpointer_opts ko = {
+		.container = &p->container,
+		.watch = p->watch,
+		.run_dir = p->run_dir,
+		.ifname = p->o->backup ? p->ifname : NULL,
+		.net_fd = p->net_fd,
+		.passive = p->o->mode == RRC_MODE_PASSIVE,
+	};
+	struct rrc_worker_calls calls = { .cut = on_cut, .resume = on_resume, .ctx = p };
+
+	p->worker = rrc_worker_new(&ko, &calls, err);
+	return p->worker ? 0 : err->code;
+}
+
+static int open_events(struct rrc_protect *p, struct rrc_error *err)
+{
+	struct itimerspec tick = { { 0, RRC_TICK_NS }, { 0, RRC_TICK_NS } };
+	sigset_t set;
+	int bad = 0;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	p->epoll = epoll_create1(EPOLL_CLOEXEC);
+	p->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	p->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	p->init_fd = (int)syscall(SYS_pidfd_open, p->container.pid, 0);
+	if (p->epoll < 0 || p->timer < 0 || p->signals < 0 || p->init_fd < 0 ||
+	    timerfd_settime(p->timer, 0, &tick, NULL))
+		return rrc_fail(err, errno, "cannot set the event loop up: %s", strerror(errno));
+	bad |= rrc_protect_watch(p, p->timer, EPOLLIN);
+	bad |= rrc_protect_watch(p, p->signals, EPOLLIN);
+	bad |= rrc_protect_watch(p, p->init_fd, EPOLLIN);
+	bad |= rrc_protect_watch(p, rrc_worker_fd(p->worker), EPOLLIN);
+	bad |= rrc_protect_watch(p, rrc_ring_fd(rrc_recorder_ring(p->recorder)), EPOLLIN);
+	if (p->control)
+		bad |= rrc_protect_watch(p, rrc_control_fd(p->control), EPOLLIN);
+	return bad ? rrc_fail(err, EIO, "cannot set the event loop up") : 0;
+}
+
+/* A late answer costs the lease: before everything else on its CPU, but it never spins. */
+static void raise_priority(void)
+{
+	struct sched_param sp = { .sched_priority = 1 };
+
+	if (sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &sp))
+		rrc_log(RRC_LOG_DEBUG, "no real-time priority: %s", strerror(errno));
+}
+
+static int set_up(struct rrc_protect *p, struct rrc_error *err)
+{
+	int ret = find(p, err);
+
+	if (!ret)
+		ret = make_run_dir(p, err);
+	if (!ret) {
+		p->control = rrc_control_open(p->run_dir, err);
+		ret = p->control ? 0 : err->code;
+	}
+	if (!ret && p->o->out) {
+		p->out = rrc_outdir_open(p->o->out, err);
+		ret = p->out ? 0 : err->code;
+	}
+	if (!ret)
+		ret = open_network(p, err);
+	if (!ret)
+		ret = open_recorder(p, err);
+	if (!ret)
+		ret = open_worker(p, err);
+	if (!ret)
+		ret = open_events(p, err);
+	p->first = 1;
+	if (!ret && p->o->backup)
+		ret = rrc_protect_join(p, RRC_CONNECT_MS, err);
+	if (!ret && p->o->backup)
+		ret = rrc_protect_open_gate(p, err);
+	return ret;
+}
+
+/* What was said last is at the backup, and out of the gate, before protection ends. */
+static void flush_out(struct rrc_protect *p)
+{
+	uint64_t end = rrc_now_ns(CLOCK_MONOTONIC) + RRC_BYE_MS * 1000000ull;
+
+	rrc_protect_drain(p, rrc_now_ns(CLOCK_MONOTONIC));
+	while (p->have_backup && p->state == RRC_STATE_PROTECTED && p->o->mode == RRC_MODE_HYBRID &&
+	       p->backup.acked < rrc_collector_pos(p->collector) &&
+	       rrc_now_ns(CLOCK_MONOTONIC) < end) {
+		enum rrc_backup_news news;
+		struct epoll_event ev;
+
+		if (epoll_wait(p->epoll, &ev, 1, 10) < 0 || rrc_backup_read(&p->backup, &news, NULL) < 0)
+			break;
+	}
+	rrc_protect_release(p, rrc_now_ns(CLOCK_MONOTONIC));
+}
+
+/* 0: everything may go on without us. Else the container must stay as silent as it is (rule 7). */
+static int part(struct rrc_protect *p, struct rrc_error *err)
+{
+	if (p->worker)
+		rrc_worker_finish(p->worker);
+	if (p->state == RRC_STATE_SILENT)
+		return -EBUSY;
+	if (!p->recorder || !p->o->backup)
+		return 0;
+	flush_out(p);
+	if (p->have_backup)
+		return rrc_backup_bye(&p->backup, RRC_BYE_MS, err);
+	if (p->state == RRC_STATE_HELD)
+		return rrc_fail(err, EBUSY, "the backup does not answer and may have taken over: the container "
+				"stays silent; when you know that it has not, run rrc-trace --detach %s", p->name);
+	return 0;
+}
+
+static void tear_down(struct rrc_protect *p, int silent)
+{
+	if (silent) {
+		rrc_gate_abandon(p->gate);
+	} else if (p->gate) {
+		if (p->recorder)
+			rrc_recorder_lease_set(p->recorder, 0);
+		rrc_gate_close(p->gate);
+	}
+	rrc_execwatch_stop(p->watch, !p->ended);
+	if (!silent && p->recorder && p->ifname[0] && p->net_fd >= 0)
+		rrc_recorder_detach_tc(p->net_fd, p->ifname, NULL);
+	rrc_backup_close(&p->backup);
+	rrc_worker_free(p->worker);
+	rrc_collector_free(p->collector);
+	rrc_hold_free(p->hold);
+	if (p->recorder)
+		rrc_recorder_close(p->recorder);
+	rrc_outdir_close(p->out);
+	for (size_t i = 0; i < 4; i++) {
+		int fd = (int[]){ p->epoll, p->timer, p->signals, p->init_fd }[i];
+
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
+/* The command's exit code, after it was started by us. */
+static int finish_command(struct rrc_protect *p, struct rrc_error *err)
+{
+	int status, reaped;
+
+	if (!p->ended) {
+		rrc_spawn_kill(&p->spawn);
+		return 128 + SIGTERM;
+	}
+	reaped = p->watch ? rrc_execwatch_init_status(p->watch, &status) : 0;
+	return rrc_spawn_finish(&p->spawn, reaped ? &status : NULL, err);
+}
+
+int rrc_protect(const struct rrc_options *o, struct rrc_error *err)
+{
+	struct rrc_protect p = { .o = o, .net_fd = -1, .epoll = -1, .timer = -1, .signals = -1,
+				 .init_fd = -1, .backup = { .log.fd = -1, .bulk.fd = -1 } };
+	struct rrc_error parting = { 0 };
+	int ret, code = 0, silent;
+
+	ret = set_up(&p, err);
+	if (!ret) {
+		raise_priority();
+		ret = rrc_protect_loop(&p, err);
+	}
+	silent = part(&p, &parting);
+	if (p.collector)
+		rrc_protect_status(&p, rrc_now_ns(CLOCK_MONOTONIC));
+	if (p.spawned)
+		code = finish_command(&p, ret ? NULL : err);
+	tear_down(&p, silent);
+	if (!ret && silent) {
+		*err = parting;
+		ret = silent;
+	}
+	rrc_control_answer(p.control, ret ? err->msg : "");
+	rrc_control_close(p.control);
+	if (p.net_fd >= 0)
+		close(p.net_fd);
+	rrc_event(ret ? "failed" : "ended", "\"epoch\":%llu", (unsigned long long)p.committed);
+	return ret ? ret : code;
+}
+
+int rrc_unprotect(const char *container, struct rrc_error *err)
+{
+	struct rrc_container c;
+	struct rrc_netcfg net;
+	char dir[PATH_MAX], name[80], path[64];
+	rrc_autoclose int netns = -1;
+	int ret = rrc_container_find(container, &c, err);
+
+	if (ret)
+		return ret;
+	snprintf(name, sizeof(name), "%.79s", c.name[0] ? c.name : c.id);
+	snprintf(dir, sizeof(dir), "%s/%s", RRC_RUN_DIR, name);
+	ret = rrc_control_detach(dir, err);
+	if (ret != -ENOENT)
+		return ret;
+	/* Nobody is there: what a killed run left. */
+	ret = rrc_execwatch_undo(c.pidns, err);
+	if (!ret && c.own_netns) {
+		snprintf(path, sizeof(path), "/proc/%d/ns/net", c.pid);
+		netns = open(path, O_RDONLY | O_CLOEXEC);
+		if (netns < 0)
+			return rrc_fail(err, errno, "%s: %s", path, strerror(errno));
+		ret = rrc_gate_cleanup(netns, err);
+		if (!ret && !rrc_netcfg_read(netns, NULL, &net, NULL))
+			ret = rrc_recorder_detach_tc(netns, net.ifname, err);
+	}
+	return ret ? ret : rrc_recorder_cleanup_stale(name, err);
+}

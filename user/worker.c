@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/* The checkpoint thread, see worker.h. */
+#include <errno.h>
+#include <ftw.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "util.h"
+#include "worker.h"
+
+enum ask { ASK_NOTHING, ASK_CUT, ASK_RESUME, ASK_DONE };
+
+struct rrc_worker {
+	struct rrc_checkpointer *k;
+	struct rrc_worker_calls calls;
+	int fd;
+	pthread_t thread;
+	int busy;
+	pthread_mutex_t lock;
+	pthread_cond_t answered;
+	enum ask ask;
+	int answer;
+	struct rrc_cut cut;
+	struct rrc_error err;
+	/* the checkpoint in the making */
+	uint64_t number;
+	int first;
+	char dir[PATH_MAX];
+	struct rrc_backup *backup;
+	struct rrc_worker_result res;
+};
+
+static int ask_main(struct rrc_worker *w, enum ask ask, struct rrc_error *err)
+{
+	uint64_t one = 1;
+	int ret;
+
+	pthread_mutex_lock(&w->lock);
+	w->ask = ask;
+	if (write(w->fd, &one, sizeof(one)) != sizeof(one))
+		w->ask = ASK_NOTHING;
+	while (w->ask != ASK_NOTHING)
+		pthread_cond_wait(&w->answered, &w->lock);
+	ret = w->answer;
+	if (ret && err)
+		*err = w->err;
+	pthread_mutex_unlock(&w->lock);
+	return ret;
+}
+
+static int on_cut(void *ctx, uint64_t number, struct rrc_cut *cut, struct rrc_error *err)
+{
+	struct rrc_worker *w = ctx;
+	int ret;
+
+	w->number = number;
+	ret = ask_main(w, ASK_CUT, err);
+	*cut = w->cut;
+	return ret;
+}
+
+static int on_resume(void *ctx, struct rrc_error *err)
+{
+	return ask_main(ctx, ASK_RESUME, err);
+}
+
+struct rrc_worker *rrc_worker_new(struct rrc_checkpointer_opts *ko, const struct rrc_worker_calls *calls,
+				  struct rrc_error *err)
+{
+	struct rrc_worker *w = calloc(1, sizeof(*w));
+
+	if (!w) {
+		rrc_fail(err, ENOMEM, "no memory");
+		return NULL;
+	}
+	w->calls = *calls;
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->answered, NULL);
+	w->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ko->cut = on_cut;
+	ko->resume = on_resume;
+	ko->ctx = w;
+	w->k = rrc_checkpointer_new(ko, err);
+	if (w->fd < 0 || !w->k) {
+		if (w->k)
+			rrc_fail(err, errno, "eventfd: %s", strerror(errno));
+		rrc_worker_free(w);
+		return NULL;
+	}
+	return w;
+}
+
+void rrc_worker_free(struct rrc_worker *w)
+{
+	if (!w)
+		return;
+	rrc_worker_finish(w);
+	rrc_checkpointer_free(w->k);
+	if (w->fd >= 0)
+		close(w->fd);
+	free(w);
+}
+
+static int unlink_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	remove(path);
+	return 0;
+}
+
+static void *take(void *arg)
+{
+	struct rrc_worker *w = arg;
+	struct rrc_worker_result *r = &w->res;
+	struct rrc_manifest *m;
+
+	m = rrc_checkpoint_take(w->k, w->number, w->first, w->dir, &r->times, &r->err);
+	if (!m) {
+		r->ret = r->err.code;
+	} else {
+		r->cut_pos = rrc_manifest_info(m)->cut_pos;
+		if (w->backup)
+			r->ret = rrc_backup_send_checkpoint(w->backup, m, w->dir, &r->bytes, &r->err);
+		rrc_manifest_free(m);
+	}
+	if (w->backup || r->ret)
+		nftw(w->dir, unlink_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	ask_main(w, ASK_DONE, NULL);
+	return NULL;
+}
+
+int rrc_worker_fd(const struct rrc_worker *w)
+{
+	return w->fd;
+}
+
+int rrc_worker_busy(const struct rrc_worker *w)
+{
+	return w->busy;
+}
+
+int rrc_worker_begin(struct rrc_worker *w, uint64_t number, int first, const char *dir,
+		     struct rrc_backup *b, struct rrc_error *err)
+{
+	int ret;
+
+	memset(&w->res, 0, sizeof(w->res));
+	w->number = w->res.number = number;
+	w->first = first;
+	w->backup = b;
+	snprintf(w->dir, sizeof(w->dir), "%s", dir);
+	ret = pthread_create(&w->thread, NULL, take, w);
+	if (ret)
+		return rrc_fail(err, ret, "cannot start the checkpoint thread: %s", strerror(ret));
+	w->busy = 1;
+	return 0;
+}
+
+int rrc_worker_serve(struct rrc_worker *w, struct rrc_worker_result *res)
+{
+	enum ask ask;
+	uint64_t n;
+
+	if (read(w->fd, &n, sizeof(n)) != sizeof(n))
+		return 0;
+	pthread_mutex_lock(&w->lock);
+	ask = w->ask;
+	memset(&w->err, 0, sizeof(w->err));
+	w->answer = 0;
+	if (ask == ASK_CUT)
+		w->answer = w->calls.cut(w->calls.ctx, w->number, &w->cut, &w->err);
+	else if (ask == ASK_RESUME)
+		w->answer = w->calls.resume(w->calls.ctx, &w->err);
+	w->ask = ASK_NOTHING;
+	pthread_cond_signal(&w->answered);
+	pthread_mutex_unlock(&w->lock);
+	if (ask != ASK_DONE)
+		return 0;
+	pthread_join(w->thread, NULL);
+	w->busy = 0;
+	*res = w->res;
+	return 1;
+}
+
+void rrc_worker_finish(struct rrc_worker *w)
+{
+	struct rrc_worker_result res;
+
+	while (w->busy) {
+		struct pollfd p = { w->fd, POLLIN, 0 };
+
+		poll(&p, 1, -1);
+		rrc_worker_serve(w, &res);
+	}
+}

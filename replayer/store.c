@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT */
+/* The backup's checkpoint keeping: files in, checked, committed whole or not at all. See session.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#include "log.h"
+#include "reclog.h"
+#include "recording.h"
+#include "root.h"
+#include "session.h"
+#include "util.h"
+
+#define RRC_BULK_WAIT_MS (-1)
+
+/* A checkpoint that is coming in. */
+struct incoming {
+	struct rrc_session *s;
+	struct rrc_manifest *manifest;
+	char dir[PATH_MAX];
+	size_t iter;
+	const struct rrc_manifest_file *file;	/* the one that is being written */
+	int fd;
+	uint64_t done;
+	XXH3_state_t *sum;
+};
+
+static int next_file(struct incoming *in, struct rrc_error *err)
+{
+	char path[2 * PATH_MAX];
+	size_t len;
+
+	if (in->fd >= 0)
+		close(in->fd);
+	in->fd = -1;
+	in->done = 0;
+	in->file = rrc_manifest_next(in->manifest, RRC_SECTION_FILE, &in->iter, &len);
+	if (!in->file)
+		return 0;
+	/* The name was checked with the manifest: it stays below the directory. */
+	snprintf(path, sizeof(path), "%s/%s", in->dir, (const char *)(in->file + 1));
+	for (char *p = path + strlen(in->dir) + 1; (p = strchr(p, '/')); p++) {
+		*p = 0;
+		mkdir(path, 0700);
+		*p = '/';
+	}
+	in->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (in->fd < 0)
+		return rrc_fail(err, errno, "%s: %s", path, strerror(errno));
+	XXH3_64bits_reset(in->sum);
+	return 0;
+}
+
+/* Closes files that are whole (empty ones at once) and opens the next. */
+static int settle(struct incoming *in, struct rrc_error *err)
+{
+	while (in->file && in->done == in->file->size) {
+		int ret;
+
+		if (XXH3_64bits_digest(in->sum) != in->file->sum)
+			return rrc_fail(err, EBADMSG, "%s arrived damaged", (const char *)(in->file + 1));
+		ret = next_file(in, err);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int begin(struct incoming *in, const struct rrc_frame *f, const uint8_t *payload,
+		 struct rrc_error *err)
+{
+	int ret;
+
+	rrc_manifest_free(in->manifest);
+	in->manifest = rrc_manifest_load(payload, f->raw, err);
+	if (!in->manifest)
+		return err->code;
+	if (rrc_manifest_info(in->manifest)->number != f->aux ||
+	    rrc_recording_path(in->s->dir, f->aux, in->dir, sizeof(in->dir)))
+		return rrc_fail(err, EBADMSG, "a checkpoint with two numbers");
+	rrc_root_remove(in->dir);
+	if (mkdir(in->dir, 0700))
+		return rrc_fail(err, errno, "%s: %s", in->dir, strerror(errno));
+	in->iter = 0;
+	ret = next_file(in, err);
+	return ret ? ret : settle(in, err);
+}
+
+static int data(struct incoming *in, const struct rrc_frame *f, const uint8_t *payload,
+		struct rrc_error *err)
+{
+	uint64_t at = 0;
+
+	while (at < f->raw) {
+		uint64_t n;
+
+		if (!in->file)
+			return rrc_fail(err, EBADMSG, "more bytes than the manifest names");
+		n = rrc_min(f->raw - at, in->file->size - in->done);
+		for (uint64_t w = 0; w < n;) {
+			ssize_t k = write(in->fd, payload + at + w, n - w);
+
+			if (k < 0 && errno != EINTR)
+				return rrc_fail(err, errno, "cannot keep the checkpoint: %s", strerror(errno));
+			w += k < 0 ? 0 : (uint64_t)k;
+		}
+		XXH3_64bits_update(in->sum, payload + at, n);
+		in->done += n;
+		at += n;
+		if (settle(in, err))
+			return err->code;
+	}
+	return 0;
+}
+
+/* The network place of the container, ready before it is needed. */
+static int prepare_net(struct rrc_session *s, const struct rrc_manifest *m, struct rrc_error *err)
+{
+	const char *text = rrc_manifest_text(m, RRC_SECTION_NETCFG);
+	int ret;
+
+	if (s->net_ready || !text[0])
+		return 0;
+	ret = rrc_netcfg_parse(text, strlen(text), &s->cfg, err);
+	if (ret)
+		return ret;
+	s->netns = rrc_netns_new(err);
+	if (s->netns < 0)
+		return s->netns;
+	snprintf(s->hostif, sizeof(s->hostif), "rrc%08x",
+		 (unsigned int)XXH3_64bits(s->name, strlen(s->name)));
+	rrc_netcfg_unmake(s->hostif, NULL);	/* left behind by a daemon that was killed */
+	ret = rrc_netcfg_make(s->netns, &s->cfg, s->hostif, err);
+	if (!ret)
+		ret = rrc_announce_open(&s->announcer, s->netns, &s->cfg, err);
+	s->net_ready = !ret;
+	return ret;
+}
+
+/* The connections' state moves from the old cut to the new one. */
+static int fold(struct rrc_session *s, const struct rrc_kept *kept, size_t nframes,
+		struct rrc_error *err)
+{
+	struct rrc_epoch_log log = { 0 };
+	const struct rrc_rec *rec;
+	size_t off = 0;
+	int ret = 0;
+
+	for (size_t i = 0; i < nframes && !ret; i++)
+		ret = rrc_epoch_log_add(&log, &kept[i].head, kept[i].payload, err);
+	while (!ret && (rec = rrc_reclog_next(log.buf, log.len, &off, err)))
+		ret = rrc_conns_apply(s->conns, rec, err);
+	rrc_epoch_log_free(&log);
+	return ret;
+}
+
+static struct rrc_conns *read_conns(const char *dir, struct rrc_error *err)
+{
+	char path[PATH_MAX + 8];
+	rrc_autofclose FILE *f = NULL;
+	rrc_autofree uint8_t *buf = NULL;
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/conns", dir);
+	f = fopen(path, "re");
+	if (!f || fstat(fileno(f), &st)) {
+		rrc_fail(err, errno, "%s: %s", path, strerror(errno));
+		return NULL;
+	}
+	buf = malloc((size_t)st.st_size + 1);
+	if (!buf || fread(buf, 1, (size_t)st.st_size, f) != (size_t)st.st_size) {
+		rrc_fail(err, EIO, "%s: cannot be read", path);
+		return NULL;
+	}
+	return rrc_conns_load(buf, (size_t)st.st_size, err);
+}
+
+/* Frames before the cut: copied heads, so that the log can grow meanwhile; payloads stay where they are. */
+static int frames_before(struct rrc_session *s, uint64_t cut, struct rrc_kept **copy, size_t *n)
+{
+	int ret = -EBADMSG;
+
+	*n = 0;
+	pthread_mutex_lock(&s->lock);
+	while (*n < s->nkept && s->kept[*n].head.pos < cut)
+		(*n)++;
+	if (*n < s->nkept && s->kept[*n].head.pos == cut) {
+		*copy = malloc((*n + 1) * sizeof(**copy));
+		ret = *copy ? 0 : -ENOMEM;
+		if (*copy)
+			memcpy(*copy, s->kept, *n * sizeof(**copy));
+	}
+	pthread_mutex_unlock(&s->lock);
+	return ret;
+}
+
+static void forget_frames(struct rrc_session *s, size_t n)
+{
+	pthread_mutex_lock(&s->lock);
+	for (size_t i = 0; i < n; i++) {
+		s->bytes -= s->kept[i].head.stored;
+		free(s->kept[i].payload);
+	}
+	memmove(s->kept, s->kept + n, (s->nkept - n) * sizeof(*s->kept));
+	s->nkept -= n;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* From here on a failover starts from this checkpoint. */
+static int make_newest(struct incoming *in, struct rrc_error *err)
+{
+	struct rrc_session *s = in->s;
+	const struct rrc_manifest_info *info = rrc_manifest_info(in->manifest);
+	char conns[PATH_MAX + 8], old[PATH_MAX];
+	rrc_autofree struct rrc_kept *kept = NULL;
+	size_t n;
+	int ret = frames_before(s, info->cut_pos, &kept, &n);
+
+	if (ret)
+		return rrc_fail(err, ret, "checkpoint %llu has its cut where the log has none",
+				(unsigned long long)info->number);
+	snprintf(conns, sizeof(conns), "%s/conns", in->dir);
+	if (!access(conns, F_OK)) {
+		struct rrc_conns *fresh = read_conns(in->dir, err);
+
+		if (!fresh)
+			return err->code;
+		rrc_conns_free(s->conns);
+		s->conns = fresh;
+	} else {
+		ret = fold(s, kept, n, err);
+	}
+	if (ret)
+		return ret;
+	forget_frames(s, n);
+	snprintf(old, sizeof(old), "%s", s->ckpt);
+	rrc_manifest_free(s->manifest);
+	s->manifest = in->manifest;
+	in->manifest = NULL;
+	snprintf(s->ckpt, sizeof(s->ckpt), "%s", in->dir);
+	s->committed = rrc_manifest_info(s->manifest)->number;
+	if (old[0])
+		rrc_root_remove(old);
+	return 0;
+}
+
+static int commit(struct incoming *in, const struct rrc_frame *f, struct rrc_error *err)
+{
+	struct rrc_session *s = in->s;
+	char layer[PATH_MAX];
+	int ret;
+
+	if (!in->manifest || in->file || rrc_manifest_info(in->manifest)->number != f->aux)
+		return rrc_fail(err, EBADMSG, "a checkpoint that is not whole");
+	ret = rrc_manifest_save_dir(in->manifest, in->dir, err);
+	if (!ret)
+		ret = prepare_net(s, in->manifest, err);
+	if (ret)
+		return ret;
+	snprintf(layer, sizeof(layer), "%s/layer", s->dir);
+	pthread_mutex_lock(&s->commit);
+	/* With the failover waiting at the lock: it finds the files of the old checkpoint or of the new. */
+	if (s->ended)
+		ret = rrc_fail(err, ESHUTDOWN, "the log has ended");
+	if (!ret && rrc_manifest_info(in->manifest)->flags & RRC_MANIFEST_OWN_ROOT)
+		ret = rrc_root_apply(in->dir, layer, err);
+	if (!ret)
+		ret = make_newest(in, err);
+	pthread_mutex_unlock(&s->commit);
+	return ret;
+}
+
+static int one_frame(struct incoming *in, struct rrc_link *bulk, struct rrc_error *err)
+{
+	const uint8_t *payload;
+	struct rrc_frame f;
+	int ret = rrc_link_recv_wait(bulk, &f, &payload, RRC_BULK_WAIT_MS, err);
+
+	if (ret < 0)
+		return ret;
+	switch (f.type) {
+	case RRC_FRAME_CKPT_BEGIN:
+		return begin(in, &f, payload, err);
+	case RRC_FRAME_CKPT_DATA:
+		return in->manifest ? data(in, &f, payload, err) :
+				      rrc_fail(err, EPROTO, "bytes of no checkpoint");
+	case RRC_FRAME_CKPT_COMMIT:
+		ret = commit(in, &f, err);
+		if (ret)
+			return ret;
+		rrc_event("committed", "\"epoch\":%llu", (unsigned long long)in->s->committed);
+		return rrc_link_send(bulk, RRC_FRAME_COMMITTED, NULL, 0, 0, f.aux);
+	default:
+		return rrc_fail(err, EPROTO, "a frame of type %u on the bulk connection", f.type);
+	}
+}
+
+void rrc_session_serve_bulk(struct rrc_session *s, struct rrc_link *bulk)
+{
+	struct incoming in = { .s = s, .fd = -1, .sum = XXH3_createState() };
+	struct rrc_error err = { 0 };
+
+	while (in.sum && !one_frame(&in, bulk, &err))
+		;
+	/* Whatever was wrong, the newest checkpoint is the one before: the other end hears why. */
+	if (err.code && err.code != -ECONNRESET) {
+		rrc_log(RRC_LOG_WARN, "%s: %s", s->name, err.msg);
+		rrc_link_send(bulk, RRC_FRAME_REFUSE, err.msg, (uint32_t)strlen(err.msg), 0, 0);
+		rrc_link_flush_wait(bulk, 1000);
+	}
+	if (in.fd >= 0)
+		close(in.fd);
+	rrc_manifest_free(in.manifest);
+	XXH3_freeState(in.sum);
+}

@@ -43,7 +43,7 @@ static long copy_slice(u64 i, struct copy_ctx *c)
 
 static __always_inline int copy_user(struct bpf_dynptr *dst, u32 off, u32 len, u64 src)
 {
-	struct copy_ctx c = {.dst = dst, .src = src, .off = off, .len = len};
+	struct copy_ctx c = { .dst = dst, .src = src, .off = off, .len = len };
 
 	if (cfg_user_dynptr)
 		return bpf_probe_read_user_dynptr(dst, off, len, (void *)src);
@@ -101,7 +101,7 @@ static __always_inline long copy_str(struct bpf_dynptr *dst, u32 off, u32 max, u
 }
 
 struct mmsg_copy {
-	struct iov_ctx to;	/* left: room in the record for all elements together */
+	struct iov_ctx to; /* left: room in the record for all elements together */
 	u64 vec;
 	u8 kind;
 };
@@ -146,7 +146,7 @@ static long emit_piece(u64 i, struct emit_ctx *c)
 {
 	struct rrc_thread *t = c->t;
 	struct rrc_piece *p = &t->piece[i & (RRC_REC_MAX_SEG - 1)];
-	struct rrc_seg seg = {.row = p->row, .dir = p->dir};
+	struct rrc_seg seg = { .row = p->row, .dir = p->dir };
 	long n = p->len;
 
 	if (p->kind == RRC_PIECE_BYTES) {
@@ -156,7 +156,7 @@ static long emit_piece(u64 i, struct emit_ctx *c)
 		n = copy_str(c->dst, c->off, p->len, p->src);
 	} else {
 		struct mmsg_copy m = {
-			.to = {.dst = c->dst, .iov = p->src, .off = c->off, .left = p->len},
+			.to = { .dst = c->dst, .iov = p->src, .off = c->off, .left = p->len },
 			.vec = p->src,
 			.kind = p->kind,
 		};
@@ -185,7 +185,7 @@ static long emit_piece(u64 i, struct emit_ctx *c)
 static __always_inline void emit_pieces(struct rrc_thread *t)
 {
 	u32 fixed = sizeof(struct rrc_rec) + t->npiece * sizeof(struct rrc_seg);
-	struct emit_ctx c = {.t = t, .off = fixed};
+	struct emit_ctx c = { .t = t, .off = fixed };
 	struct bpf_dynptr dst;
 	u64 zero = 0;
 	u32 pad;
@@ -208,36 +208,74 @@ static __always_inline void emit_pieces(struct rrc_thread *t)
 	bpf_ringbuf_submit_dynptr(&dst, wake_flags(t->rec.flags, t->rec.seq));
 }
 
+/* One piece of bytes, of any size. */
+static __always_inline void emit_large(struct rrc_thread *t)
+{
+	struct {
+		struct rrc_rec rec;
+		struct rrc_seg seg;
+	} * r;
+	u32 n = t->piece[0].len, off = sizeof(*r), pad;
+	struct bpf_dynptr dst;
+	u64 zero = 0;
+
+	if (bpf_ringbuf_reserve_dynptr(&rrc_events, (off + n + 7) & ~7u, 0, &dst))
+		goto lost;
+	if (copy_user(&dst, off, n, t->piece[0].src)) {
+		t->rec.flags |= RRC_F_FAULT | RRC_F_BARRIER;
+		count(faults);
+		n = 0;
+	}
+	pad = -n & 7;
+	if (pad)
+		bpf_dynptr_write(&dst, off + n, &zero, pad, 0);
+	t->rec.size = off + n + pad;
+	t->rec.nseg = 1;
+	r = bpf_dynptr_data(&dst, 0, sizeof(*r));
+	if (!r)
+		goto lost;
+	r->rec = t->rec;
+	r->seg = (struct rrc_seg){ .len = n, .row = t->piece[0].row, .dir = t->piece[0].dir };
+	if (t->rec.flags & RRC_F_BARRIER)
+		count_barrier(t->rec.nr);
+	bpf_ringbuf_submit_dynptr(&dst, wake_flags(t->rec.flags, t->rec.seq));
+	return;
+lost:
+	bpf_ringbuf_discard_dynptr(&dst, 0);
+	count(lost);
+}
+
 /* One piece of at most N bytes (a power of two): no call per field, constant sizes. */
-#define EMIT_ONE(t, N)                                                                             \
-	({                                                                                         \
-		struct {                                                                           \
-			struct rrc_rec rec;                                                        \
-			struct rrc_seg seg;                                                        \
-			u8 data[N];                                                                \
-		} *_r = bpf_ringbuf_reserve(&rrc_events, sizeof(*_r), 0);                          \
-		struct rrc_piece *_p = &(t)->piece[0];                                             \
-		u32 _n = _p->len;                                                                  \
-                                                                                                   \
-		if (!_r) {                                                                         \
-			count(lost);                                                               \
-		} else {                                                                           \
-			if (_n > (N))                                                              \
-				_n = (N);                                                          \
-			*(u64 *)(_r->data + ((_n - 1) & ((N)-8))) = 0;                             \
-			if (bpf_probe_read_user(_r->data, _n, (void *)_p->src)) {                  \
-				(t)->rec.flags |= RRC_F_FAULT | RRC_F_BARRIER;                     \
-				count(faults);                                                     \
-				_n = 0;                                                            \
-			}                                                                          \
-			(t)->rec.nseg = 1;                                                         \
-			(t)->rec.size = (sizeof(struct rrc_rec) + sizeof(struct rrc_seg) + _n + 7) & ~7u; \
-			_r->seg = (struct rrc_seg){.len = _n, .row = _p->row, .dir = _p->dir};     \
-			_r->rec = (t)->rec;                                                        \
-			if ((t)->rec.flags & RRC_F_BARRIER)                                        \
-				count_barrier((t)->rec.nr);                                        \
-			bpf_ringbuf_submit(_r, wake_flags((t)->rec.flags, (t)->rec.seq));          \
-		}                                                                                  \
+#define EMIT_ONE(t, N)                                                                            \
+	({                                                                                        \
+		struct {                                                                          \
+			struct rrc_rec rec;                                                       \
+			struct rrc_seg seg;                                                       \
+			u8 data[N];                                                               \
+		} *_r = bpf_ringbuf_reserve(&rrc_events, sizeof(*_r), 0);                         \
+		struct rrc_piece *_p = &(t)->piece[0];                                            \
+		u32 _n = _p->len;                                                                 \
+                                                                                                  \
+		if (!_r) {                                                                        \
+			count(lost);                                                              \
+		} else {                                                                          \
+			if (_n > (N))                                                             \
+				_n = (N);                                                         \
+			*(u64 *)(_r->data + ((_n - 1) & ((N)-8))) = 0;                            \
+			if (bpf_probe_read_user(_r->data, _n, (void *)_p->src)) {                 \
+				(t)->rec.flags |= RRC_F_FAULT | RRC_F_BARRIER;                    \
+				count(faults);                                                    \
+				_n = 0;                                                           \
+			}                                                                         \
+			(t)->rec.nseg = 1;                                                        \
+			(t)->rec.size =                                                           \
+				(sizeof(struct rrc_rec) + sizeof(struct rrc_seg) + _n + 7) & ~7u; \
+			_r->seg = (struct rrc_seg){ .len = _n, .row = _p->row, .dir = _p->dir };  \
+			_r->rec = (t)->rec;                                                       \
+			if ((t)->rec.flags & RRC_F_BARRIER)                                       \
+				count_barrier((t)->rec.nr);                                       \
+			bpf_ringbuf_submit(_r, wake_flags((t)->rec.flags, (t)->rec.seq));         \
+		}                                                                                 \
 	})
 
 static __always_inline void emit_bare(struct rrc_thread *t)
@@ -266,8 +304,10 @@ __noinline int rrc_emit(struct rrc_thread *t)
 	t->rec.exit_ns = bpf_ktime_get_ns(); /* before anybody can see the record: rule 2 */
 	if (!t->npiece)
 		emit_bare(t);
-	else if (t->npiece > 1 || t->piece[0].kind != RRC_PIECE_BYTES || t->total > 512)
+	else if (t->npiece > 1 || t->piece[0].kind != RRC_PIECE_BYTES)
 		emit_pieces(t);
+	else if (t->total > 512)
+		emit_large(t);
 	else if (t->total <= 32)
 		EMIT_ONE(t, 32);
 	else if (t->total <= 128)

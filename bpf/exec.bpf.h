@@ -5,8 +5,8 @@
 
 #include "maps.bpf.h"
 
-#define AT_NULL 0
-#define AT_RANDOM 25
+#define AT_NULL	   0
+#define AT_RANDOM  25
 #define AUXV_WORDS 56
 
 static __always_inline void flag_unpatched(struct rrc_thread *t)
@@ -51,7 +51,7 @@ static __always_inline void emit_exec(struct rrc_thread *t)
 		struct rrc_rec rec;
 		struct rrc_seg seg;
 		struct rrc_rec_exec exec;
-	} *r;
+	} * r;
 	u64 random;
 
 	if (!mm)
@@ -68,7 +68,7 @@ static __always_inline void emit_exec(struct rrc_thread *t)
 	r->rec = t->rec;
 	r->rec.size = sizeof(*r);
 	r->rec.nseg = 1;
-	r->seg = (struct rrc_seg){.len = sizeof(r->exec)};
+	r->seg = (struct rrc_seg){ .len = sizeof(r->exec) };
 	r->exec.start_stack = mm->start_stack;
 	r->exec.vdso = (u64)mm->context.vdso;
 	if (bpf_probe_read_user(r->exec.random, sizeof(r->exec.random), (void *)random)) {

@@ -6,7 +6,7 @@
  */
 #include "maps.bpf.h"
 
-#define TC_ACT_SHOT 2
+#define TC_ACT_SHOT   2
 #define TC_ACT_UNSPEC (-1)
 
 struct {

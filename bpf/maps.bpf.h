@@ -93,15 +93,16 @@ extern struct rrc_map_scratch rrc_scratch SEC(".maps");
 extern struct rrc_map_blank rrc_blank SEC(".maps");
 
 /* Settings: .rodata, so what is switched off is dead code for the verifier. */
-extern const volatile __u32 cfg_pidns, cfg_netns;	   /* inode numbers */
-extern const volatile __u8 cfg_user_dynptr;	   /* bpf_probe_read_user_dynptr is there (6.16) */
+extern const volatile __u32 cfg_pidns, cfg_netns; /* inode numbers */
+extern const volatile __u8 cfg_user_dynptr; /* bpf_probe_read_user_dynptr is there (6.16) */
+extern const volatile __u8 cfg_rdonly_cast; /* bpf_rdonly_cast is there (6.2) */
 extern const volatile __u8 cfg_flag_unpatched;
-extern const volatile __u32 cfg_wake_bytes;	   /* fuller than this: wake the reader */
-extern const volatile __u64 cfg_scramble;		   /* odd; makes identities of file addresses */
+extern const volatile __u32 cfg_wake_bytes; /* fuller than this: wake the reader */
+extern const volatile __u64 cfg_scramble; /* odd; makes identities of file addresses */
 extern const volatile struct rrc_sysrow cfg_rows[RRC_NSYS];
 
 /* Switched while it runs. */
-extern volatile __u32 run_on;	/* 0: calls, signals, births and deaths are not recorded */
+extern volatile __u32 run_on; /* 0: calls, signals, births and deaths are not recorded */
 extern volatile __u32 run_unpatched_gen; /* raised when user space adds to rrc_unpatched */
 
 static __always_inline struct rrc_stats *stats(void)
@@ -111,11 +112,11 @@ static __always_inline struct rrc_stats *stats(void)
 	return bpf_map_lookup_elem(&rrc_stats, &zero);
 }
 
-#define count(field)                                                                               \
-	({                                                                                         \
-		struct rrc_stats *_s = stats();                                                    \
-		if (_s)                                                                            \
-			__sync_fetch_and_add(&_s->field, 1);                                       \
+#define count(field)                                         \
+	({                                                   \
+		struct rrc_stats *_s = stats();              \
+		if (_s)                                      \
+			__sync_fetch_and_add(&_s->field, 1); \
 	})
 
 /* Number of the record that is tried now. */

@@ -5,46 +5,46 @@
  */
 #include "maps.bpf.h"
 
-#define ETH_HLEN 14
-#define ETH_P_IP 0x0800
-#define ETH_P_IPV6 0x86dd
-#define AF_INET 2
-#define AF_INET6 10
-#define IPPROTO_TCP 6
-#define TCP_ESTABLISHED 1
-#define TCP_SYN_SENT 2
-#define TCP_CLOSE 7
+#define ETH_HLEN	 14
+#define ETH_P_IP	 0x0800
+#define ETH_P_IPV6	 0x86dd
+#define AF_INET		 2
+#define AF_INET6	 10
+#define IPPROTO_TCP	 6
+#define TCP_ESTABLISHED	 1
+#define TCP_SYN_SENT	 2
+#define TCP_CLOSE	 7
 #define LOOPBACK_IFINDEX 1
-#define TC_ACT_SHOT 2
-#define TC_ACT_UNSPEC (-1)
+#define TC_ACT_SHOT	 2
+#define TC_ACT_UNSPEC	 (-1)
 
 #define bswap16(x) __builtin_bswap16(x)
 
 /* A packet of 1 to N bytes, N a power of two. No room: it is dropped, which the sender takes for a loss on the way. */
-#define CAPTURE(skb, len, family, N)                                                               \
-	({                                                                                         \
-		struct {                                                                           \
-			struct rrc_rec rec;                                                        \
-			struct rrc_seg seg;                                                        \
-			struct rrc_rec_packet pkt;                                                 \
-			u8 data[(N) + 8];                                                          \
-		} *_r = bpf_ringbuf_reserve(&rrc_events, sizeof(*_r), 0);                          \
-		int _ret = -1;                                                                     \
-                                                                                                   \
-		if (_r) {                                                                          \
-			/* The same number, for a verifier that has to see 1 <= _n <= N. */         \
-			u32 _n = (((len) - 1) & ((N) - 1)) + 1;                                    \
-                                                                                                   \
-			*(u64 *)(_r->data + (_n & ~7u)) = 0; /* the padding */                     \
-			if (bpf_skb_load_bytes(skb, ETH_HLEN, _r->data, _n)) {                     \
-				bpf_ringbuf_discard(_r, BPF_RB_NO_WAKEUP);                         \
-			} else {                                                                   \
-				fill_packet(skb, &_r->rec, &_r->seg, &_r->pkt, family, _n);        \
-				bpf_ringbuf_submit(_r, wake_flags(0, _r->rec.seq));                \
-				_ret = 0;                                                          \
-			}                                                                          \
-		}                                                                                  \
-		_ret;                                                                              \
+#define CAPTURE(skb, len, family, N)                                                        \
+	({                                                                                  \
+		struct {                                                                    \
+			struct rrc_rec rec;                                                 \
+			struct rrc_seg seg;                                                 \
+			struct rrc_rec_packet pkt;                                          \
+			u8 data[(N) + 8];                                                   \
+		} *_r = bpf_ringbuf_reserve(&rrc_events, sizeof(*_r), 0);                   \
+		int _ret = -1;                                                              \
+                                                                                            \
+		if (_r) {                                                                   \
+			/* The same number, for a verifier that has to see 1 <= _n <= N. */ \
+			u32 _n = (((len)-1) & ((N)-1)) + 1;                                 \
+                                                                                            \
+			*(u64 *)(_r->data + (_n & ~7u)) = 0; /* the padding */              \
+			if (bpf_skb_load_bytes(skb, ETH_HLEN, _r->data, _n)) {              \
+				bpf_ringbuf_discard(_r, BPF_RB_NO_WAKEUP);                  \
+			} else {                                                            \
+				fill_packet(skb, &_r->rec, &_r->seg, &_r->pkt, family, _n); \
+				bpf_ringbuf_submit(_r, wake_flags(0, _r->rec.seq));         \
+				_ret = 0;                                                   \
+			}                                                                   \
+		}                                                                           \
+		_ret;                                                                       \
 	})
 
 static __always_inline void fill_packet(struct __sk_buff *skb, struct rrc_rec *rec,
@@ -59,7 +59,7 @@ static __always_inline void fill_packet(struct __sk_buff *skb, struct rrc_rec *r
 	rec->nseg = 1;
 	rec->seq = next_seq();
 	rec->exit_ns = bpf_ktime_get_ns();
-	*seg = (struct rrc_seg){.len = sizeof(*pkt) + len};
+	*seg = (struct rrc_seg){ .len = sizeof(*pkt) + len };
 	pkt->len = len;
 	pkt->gso_segs = skb->gso_segs;
 	pkt->family = family;
@@ -174,7 +174,7 @@ static __always_inline void conn_born(struct sock *sk, u64 cookie, bool active,
 		struct rrc_rec rec;
 		struct rrc_seg seg;
 		struct rrc_rec_conn conn;
-	} *r;
+	} * r;
 
 	if (!tp)
 		return;

@@ -7,10 +7,10 @@
 
 /* A dynptr holds less than 16 MiB; the table's own limit is above that. */
 #define MAX_PAYLOAD ((16u << 20) - 4096)
-#define EFAULT 14
-#define PAGE_SIZE 4096
-#define STR_MAX 4096
-#define VEC_MAX 1024	/* UIO_MAXIOV: the kernel takes no more elements at once */
+#define EFAULT	    14
+#define PAGE_SIZE   4096
+#define STR_MAX	    4096
+#define VEC_MAX	    1024 /* UIO_MAXIOV: the kernel takes no more elements at once */
 
 struct user_msghdr {
 	u64 name;
@@ -124,7 +124,7 @@ static long sum_mmsg(u64 i, struct mmsg_ctx *c)
 
 static __always_inline void plan_mmsghdr(struct rrc_thread *t, struct rrc_piece *p, u64 ptr, u8 how)
 {
-	struct mmsg_ctx c = {.ptr = ptr, .how = how};
+	struct mmsg_ctx c = { .ptr = ptr, .how = how };
 	s64 n = t->rec.ret;
 
 	if (n <= 0)
@@ -138,9 +138,9 @@ static __always_inline void plan_mmsghdr(struct rrc_thread *t, struct rrc_piece 
 	}
 	if (how == RRC_LEN_MMSGCTL && c.sum && t->rec.fdkind == RRC_FD_UNIX)
 		t->rec.flags |= RRC_F_BARRIER;
-	p->kind = how == RRC_LEN_MMSGHDR  ? RRC_PIECE_MMSG :
-		  how == RRC_LEN_MMSGNAME ? RRC_PIECE_MMSGNAME :
-					    RRC_PIECE_MMSGCTL;
+	p->kind = how == RRC_LEN_MMSGHDR    ? RRC_PIECE_MMSG
+		  : how == RRC_LEN_MMSGNAME ? RRC_PIECE_MMSGNAME
+					    : RRC_PIECE_MMSGCTL;
 	p->count = n;
 	add_piece(t, p, c.sum);
 }
@@ -174,7 +174,7 @@ static __always_inline u64 plan_valres(struct rrc_thread *t, struct rrc_piece *p
 __noinline int rrc_plan_row(struct rrc_thread *t, u32 i)
 {
 	const volatile struct rrc_segrow *row;
-	struct rrc_piece p = {.row = i};
+	struct rrc_piece p = { .row = i };
 	u64 ptr, len = 0;
 	u32 k;
 	u8 byte;
@@ -251,6 +251,41 @@ __noinline int rrc_plan_row(struct rrc_thread *t, u32 i)
 		len = 0;
 	add_piece(t, &p, len);
 	return 0;
+}
+
+/* The same for most calls of a server, without the general case's detours: one segment whose length is
+ * the result or a constant. False: not such a call. */
+static __always_inline bool plan_simple(struct rrc_thread *t, const volatile struct rrc_sysrow *row,
+					u8 nseg)
+{
+	struct rrc_piece *p = &t->piece[0];
+	u8 how = row->seg[0].len;
+	s64 ret = t->rec.ret;
+	u64 len, ptr;
+
+	if (nseg != 1 || ret < 0)
+		return nseg == 1 && row->seg[0].when == RRC_WHEN_OK;
+	if (how == RRC_LEN_RET)
+		len = ret;
+	else if (how == RRC_LEN_CONST)
+		len = row->seg[0].k;
+	else if (how == RRC_LEN_RETMUL)
+		len = ret * row->seg[0].k;
+	else
+		return false;
+	ptr = arg_of(t, row->seg[0].ptr);
+	if (!len || !ptr)
+		return true;
+	if (len > MAX_PAYLOAD)
+		return false;
+	p->src = ptr;
+	p->len = len;
+	p->kind = RRC_PIECE_BYTES;
+	p->row = 0;
+	p->dir = row->seg[0].dir;
+	t->npiece = 1;
+	t->total = len;
+	return true;
 }
 
 /* Lengths that the kernel overwrites are read before it does. */

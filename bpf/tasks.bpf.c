@@ -3,19 +3,19 @@
 #include "maps.bpf.h"
 #include "thread.bpf.h"
 
-#define CLONE_VM 0x100
-#define CLONE_VFORK 0x4000
+#define CLONE_VM     0x100
+#define CLONE_VFORK  0x4000
 #define CLONE_THREAD 0x10000
 
-#define SIGILL 4
-#define SIGTRAP 5
-#define SIGBUS 7
-#define SIGFPE 8
-#define SIGKILL 9
-#define SIGSEGV 11
-#define SIGCHLD 17
-#define SIGCONT 18
-#define SIGURG 23
+#define SIGILL	 4
+#define SIGTRAP	 5
+#define SIGBUS	 7
+#define SIGFPE	 8
+#define SIGKILL	 9
+#define SIGSEGV	 11
+#define SIGCHLD	 17
+#define SIGCONT	 18
+#define SIGURG	 23
 #define SIGWINCH 28
 
 #define SIGNAL_GROUP_EXIT 4
@@ -146,8 +146,8 @@ int BPF_PROG(rrc_exit, struct task_struct *task)
 	if (run_on) {
 		r = reserve_bare(RRC_REC_DEATH, t->rec.tid, t->rec.pid);
 		if (r) {
-			r->ret = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code :
-								     task->exit_code;
+			r->ret = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code
+								   : task->exit_code;
 			submit(r);
 		}
 	}
@@ -177,6 +177,7 @@ int BPF_PROG(rrc_exec, struct task_struct *task, int old_pid, struct linux_binpr
 		if (was) {
 			t->rec.entry_ns = was->rec.entry_ns;
 			t->rec.nr = was->rec.nr;
+			t->in_call = was->in_call;
 			for (int i = 0; i < 6; i++)
 				t->rec.args[i] = was->rec.args[i];
 			bpf_map_delete_elem(&rrc_threads, &old);
@@ -224,7 +225,7 @@ int BPF_PROG(rrc_signal, int sig, struct kernel_siginfo *info, struct k_sigactio
 		struct rrc_rec rec;
 		struct rrc_seg seg;
 		struct rrc_rec_signal signal;
-	} *r;
+	} * r;
 	u64 handler = 0;
 	int code = 0;
 	u32 seq;

@@ -78,7 +78,8 @@ struct rrc_rec {
 	__u8 reserved;
 	__u32 seq;	/* counts all records tried, lost ones too, so a gap shows a loss; not the order */
 	__s64 ret;
-	__u64 entry_ns;	/* CLOCK_MONOTONIC of the host at entry; 0: not known */
+	__u64 entry_ns;	/* CLOCK_MONOTONIC of the host at entry; 0: not known (it is not for emulated calls
+			 * that do not block) */
 	__u64 exit_ns;	/* … at exit, when the record was placed */
 	__u64 obj;	/* identity behind the descriptor: socket cookie for TCP, else inode number or,
 			 * for anonymous inodes, a value unique while the file is open */

@@ -20,17 +20,17 @@
 #include "syscalls.h"
 #include "util.h"
 
-#define RING_BYTES (64u << 20)
-#define BPFFS "/sys/fs/bpf"
+#define RING_BYTES  (64u << 20)
+#define BPFFS	    "/sys/fs/bpf"
 #define BPFFS_MAGIC 0xcafe4a11
 #define VMLINUX_BTF "/sys/kernel/btf/vmlinux"
 
 struct rrc_recorder {
 	struct rrc_bpf *skel;
 	struct rrc_ring *ring;
-	struct rrc_stats *stats;	/* mapped */
-	struct rrc_lease *lease;	/* mapped */
-	char pin[PATH_MAX];		/* "": not pinned */
+	struct rrc_stats *stats; /* mapped */
+	struct rrc_lease *lease; /* mapped */
+	char pin[PATH_MAX]; /* "": not pinned */
 };
 
 /* libbpf prints on its own; in a library's place it says nothing. */
@@ -45,13 +45,16 @@ void rrc_libbpf_restore(libbpf_print_fn_t old)
 		libbpf_set_print(old);
 }
 
-static bool kernel_has(const char *kfunc)
+/* What the running kernel offers, by its own BTF. */
+static void probe_kernel(struct rrc_bpf *skel, const struct rrc_recorder_opts *opts)
 {
-	struct btf *btf = btf__load_vmlinux_btf();
-	bool has = btf && btf__find_by_name_kind(btf, kfunc, BTF_KIND_FUNC) > 0;
+	struct btf *btf = opts->old_kernel ? NULL : btf__load_vmlinux_btf();
 
+	skel->rodata->cfg_user_dynptr =
+		btf && btf__find_by_name_kind(btf, "bpf_probe_read_user_dynptr", BTF_KIND_FUNC) > 0;
+	skel->rodata->cfg_rdonly_cast =
+		btf && btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
 	btf__free(btf);
-	return has;
 }
 
 static void configure(struct rrc_bpf *skel, const struct rrc_recorder_opts *opts)
@@ -63,8 +66,7 @@ static void configure(struct rrc_bpf *skel, const struct rrc_recorder_opts *opts
 	skel->rodata->cfg_netns = (__u32)opts->netns;
 	skel->rodata->cfg_flag_unpatched = opts->flag_unpatched;
 	skel->rodata->cfg_wake_bytes = (__u32)(opts->wake_bytes ?: ring / 8);
-	skel->rodata->cfg_user_dynptr = !opts->no_user_dynptr &&
-					kernel_has("bpf_probe_read_user_dynptr");
+	probe_kernel(skel, opts);
 	getentropy(&odd, sizeof(odd));
 	skel->rodata->cfg_scramble = odd | 1;
 	for (unsigned int nr = 0; nr < RRC_NSYS; nr++)
@@ -126,7 +128,8 @@ static int mount_bpffs(struct rrc_error *err)
 	if (!statfs(BPFFS, &fs) && (unsigned long)fs.f_type == BPFFS_MAGIC)
 		return 0;
 	if (mount("bpf", BPFFS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700"))
-		return rrc_fail_exit(err, RRC_EXIT_HOST, -errno, "cannot mount bpffs on %s: %m", BPFFS);
+		return rrc_fail_exit(err, RRC_EXIT_HOST, -errno, "cannot mount bpffs on %s: %m",
+				     BPFFS);
 	return 0;
 }
 
@@ -156,9 +159,12 @@ static int pin_all(struct rrc_recorder *rec, const char *name, struct rrc_error 
 	if (mkdir(RRC_PIN_ROOT, 0700) && errno != EEXIST)
 		return rrc_fail(err, -errno, "%s: %m", RRC_PIN_ROOT);
 	if (mkdir(path, 0700))
-		return rrc_fail(err, -errno, errno == EEXIST ?
-				"%s is there: the container is protected already, or a killed run left it" :
-				"%s: %m", path);
+		return rrc_fail(
+			err, -errno,
+			errno == EEXIST
+				? "%s is there: the container is protected already, or a killed run left it"
+				: "%s: %m",
+			path);
 	memcpy(rec->pin, path, sizeof(path));
 	pinned_maps(rec->skel, maps);
 	for (size_t i = 0; i < RRC_ARRAY_SIZE(maps); i++) {
@@ -181,11 +187,13 @@ static int load(struct rrc_recorder *rec, const struct rrc_recorder_opts *opts,
 	configure(rec->skel, opts);
 	ret = rrc_bpf__load(rec->skel);
 	if (ret == -EPERM)
-		return rrc_fail_exit(err, RRC_EXIT_HOST, ret,
-				     "loading the recorder's programs needs root (CAP_BPF, CAP_PERFMON)");
+		return rrc_fail_exit(
+			err, RRC_EXIT_HOST, ret,
+			"loading the recorder's programs needs root (CAP_BPF, CAP_PERFMON)");
 	if (ret)
 		return rrc_fail_exit(err, RRC_EXIT_HOST, ret,
-				     "this kernel refuses the recorder's programs: %s", strerror(-ret));
+				     "this kernel refuses the recorder's programs: %s",
+				     strerror(-ret));
 	return fill_commands(rec->skel, err);
 }
 
@@ -232,8 +240,8 @@ int rrc_recorder_attach(struct rrc_recorder *rec, struct rrc_error *err)
 
 	rrc_libbpf_restore(print);
 	if (ret)
-		return rrc_fail_exit(err, RRC_EXIT_HOST, ret, "cannot attach to raw tracepoints: %s",
-				     strerror(-ret));
+		return rrc_fail_exit(err, RRC_EXIT_HOST, ret,
+				     "cannot attach to raw tracepoints: %s", strerror(-ret));
 	return 0;
 }
 
@@ -292,7 +300,7 @@ static int count_record(void *ctx, const struct rrc_rec *r)
 
 int rrc_recorder_drain(struct rrc_recorder *rec, rrc_ring_fn fn, void *ctx, enum rrc_drain mode)
 {
-	struct counting c = {.fn = fn, .ctx = ctx};
+	struct counting c = { .fn = fn, .ctx = ctx };
 	int ret = rrc_ring_drain(rec->ring, count_record, &c, mode);
 
 	rec->stats->drained_bytes += c.bytes;
@@ -339,8 +347,8 @@ void rrc_recorder_lease_get(struct rrc_recorder *rec, struct rrc_lease *out)
 
 static int unpin_dir(const char *path)
 {
-	static const char *const maps[] = {"rrc_stats",	 "rrc_threads",	 "rrc_conns",
-					   "rrc_events", "rrc_barriers", "rrc_lease"};
+	static const char *const maps[] = { "rrc_stats",  "rrc_threads",  "rrc_conns",
+					    "rrc_events", "rrc_barriers", "rrc_lease" };
 	char file[PATH_MAX];
 
 	for (size_t i = 0; i < RRC_ARRAY_SIZE(maps); i++) {

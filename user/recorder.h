@@ -21,15 +21,15 @@
 struct rrc_recorder;
 
 struct rrc_recorder_opts {
-	const char *name;	/* of the container: maps are pinned below RRC_PIN_ROOT/name; NULL: not */
-	uint64_t pidns;		/* inode number of its pid namespace */
-	uint64_t netns;		/* … of its network namespace; 0: no network */
-	size_t ring_bytes;	/* a power of two; 0: 64 MiB */
-	size_t wake_bytes;	/* the ring fuller than this wakes the reader; 0: an eighth of it */
-	bool flag_unpatched;	/* RRC_F_UNPATCHED for programs executed from now on, until
+	const char *name; /* of the container: maps are pinned below RRC_PIN_ROOT/name; NULL: not */
+	uint64_t pidns; /* inode number of its pid namespace */
+	uint64_t netns; /* … of its network namespace; 0: no network */
+	size_t ring_bytes; /* a power of two; 0: 64 MiB */
+	size_t wake_bytes; /* the ring fuller than this wakes the reader; 0: an eighth of it */
+	bool flag_unpatched; /* RRC_F_UNPATCHED for programs executed from now on, until
 				 * rrc_recorder_patched() */
-	bool verbose;		/* libbpf may print to stderr: the verifier's log, when it refuses */
-	bool no_user_dynptr;	/* do without bpf_probe_read_user_dynptr although the kernel has it */
+	bool verbose; /* libbpf may print to stderr: the verifier's log, when it refuses */
+	bool old_kernel; /* do without what newer kernels than 6.1 offer */
 };
 
 /* Loads and pins; nothing runs yet. NULL on failure: RRC_EXIT_HOST when the kernel lacks something. */

@@ -21,7 +21,7 @@
 
 #define TC_HANDLE 1
 /* The priority says whether the qdisc was ours to make, for a later run that takes it out. */
-#define PRIO_OWN_QDISC 50
+#define PRIO_OWN_QDISC	   50
 #define PRIO_FOREIGN_QDISC 51
 
 /* Where this thread was, and a way back. */
@@ -51,7 +51,7 @@ static int leave_netns(int back, int ret, struct rrc_error *err)
 /* Packets are looked at from behind an Ethernet header. */
 static int check_link(const char *ifname, struct rrc_error *err)
 {
-	struct ifreq ifr = {0};
+	struct ifreq ifr = { 0 };
 	rrc_autoclose int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	if (strlen(ifname) >= sizeof(ifr.ifr_name))
@@ -76,7 +76,7 @@ static int attach_one(int ifindex, enum bpf_tc_attach_point point, int prog_fd, 
 /* Whether program id is one of ours, by its name. */
 static bool is_ours(__u32 id)
 {
-	struct bpf_prog_info info = {0};
+	struct bpf_prog_info info = { 0 };
 	__u32 len = sizeof(info);
 	rrc_autoclose int fd = bpf_prog_get_fd_by_id(id);
 
@@ -106,8 +106,8 @@ static int attach_here(struct rrc_recorder *rec, const char *ifname, struct rrc_
 	hook.ifindex = (int)if_nametoindex(ifname);
 	ret = bpf_tc_hook_create(&hook);
 	if (ret && ret != -EEXIST)
-		return rrc_fail_exit(err, RRC_EXIT_HOST, ret, "link %s: no clsact qdisc: %s", ifname,
-				     strerror(-ret));
+		return rrc_fail_exit(err, RRC_EXIT_HOST, ret, "link %s: no clsact qdisc: %s",
+				     ifname, strerror(-ret));
 	prio = priority(hook.ifindex, !ret);
 	rrc_recorder_link_progs(rec, &ingress, &egress);
 	ret = attach_one(hook.ifindex, BPF_TC_INGRESS, ingress, prio);
@@ -138,8 +138,8 @@ static int detach_one(int ifindex, enum bpf_tc_attach_point point, __u32 prio)
 static int detach_here(const char *ifname, struct rrc_error *err)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
-	static const enum bpf_tc_attach_point points[] = {BPF_TC_INGRESS, BPF_TC_EGRESS};
-	static const __u32 prios[] = {PRIO_OWN_QDISC, PRIO_FOREIGN_QDISC};
+	static const enum bpf_tc_attach_point points[] = { BPF_TC_INGRESS, BPF_TC_EGRESS };
+	static const __u32 prios[] = { PRIO_OWN_QDISC, PRIO_FOREIGN_QDISC };
 	bool own_qdisc = false;
 	int ret;
 

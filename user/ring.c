@@ -13,16 +13,16 @@
 #include "util.h"
 
 /* Room is given back in steps: each makes the producers' next look at our position a cache miss. */
-#define GIVE_BACK (256u << 10)
-#define BUSY_LIMIT_NS 1000000000ull
+#define GIVE_BACK      (256u << 10)
+#define BUSY_LIMIT_NS  1000000000ull
 #define SPINS_PER_LOOK 256
 
 struct rrc_ring {
 	int fd;
 	size_t size;
 	size_t page;
-	void *consumer;	/* page 0, ours to write */
-	void *producer;	/* page 1 and the data, twice */
+	void *consumer; /* page 0, ours to write */
+	void *producer; /* page 1 and the data, twice */
 };
 
 static uint64_t *consumer_pos(const struct rrc_ring *ring)
@@ -37,7 +37,7 @@ static uint64_t producer_pos(const struct rrc_ring *ring)
 
 struct rrc_ring *rrc_ring_open(int map_fd, struct rrc_error *err)
 {
-	struct bpf_map_info info = {0};
+	struct bpf_map_info info = { 0 };
 	__u32 len = sizeof(info);
 	struct rrc_ring *ring;
 
@@ -133,7 +133,8 @@ int rrc_ring_drain(struct rrc_ring *ring, rrc_ring_fn fn, void *ctx, enum rrc_dr
 
 	while (pos < end) {
 		const uint32_t *word = (const uint32_t *)(data + (pos & (ring->size - 1)));
-		const struct rrc_rec *rec = (const void *)((const uint8_t *)word + BPF_RINGBUF_HDR_SZ);
+		const struct rrc_rec *rec =
+			(const void *)((const uint8_t *)word + BPF_RINGBUF_HDR_SZ);
 		uint32_t w = __atomic_load_n(word, __ATOMIC_ACQUIRE), len;
 
 		if (w & BPF_RINGBUF_BUSY_BIT) {

@@ -16,8 +16,8 @@
 struct rrc_ring;
 
 enum rrc_drain {
-	RRC_DRAIN_READY,	/* what is whole now: stops before a record that is being written */
-	RRC_DRAIN_ALL,		/* up to the producer's position at the call, waiting for such records */
+	RRC_DRAIN_READY, /* what is whole now: stops before a record that is being written */
+	RRC_DRAIN_ALL, /* up to the producer's position at the call, waiting for such records */
 };
 
 /* One record, in the ring itself: valid until the callback returns. Its length is rec->size. A

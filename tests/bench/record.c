@@ -41,7 +41,8 @@ struct args {
 	const char *name, *out, *ifname, *start;
 	char **cmd;
 	pid_t pid;
-	bool off, pack, patch, slow_copy, verbose, attach_only;
+	bool off, pack, patch, old_kernel, verbose, attach_only;
+	size_t ring;
 	int cpu;
 };
 
@@ -101,8 +102,8 @@ static void report(struct rrc_recorder *rec, struct sink *s)
 		uint64_t b = rrc_recorder_barriers(rec, nr);
 
 		if (b)
-			fprintf(stderr, "%s\"%s\": %llu", n++ ? ", " : "", rrc_sysname(nr) ?: "other",
-				(unsigned long long)b);
+			fprintf(stderr, "%s\"%s\": %llu", n++ ? ", " : "",
+				rrc_sysname(nr) ?: "other", (unsigned long long)b);
 	}
 	fprintf(stderr, "}}\n");
 }
@@ -116,8 +117,8 @@ static bool child_ended(pid_t child, int *status)
 /* Drains until the child ends or a signal says so. Returns the exit code. */
 static int run(struct rrc_recorder *rec, struct sink *s, pid_t child, int sigfd)
 {
-	struct pollfd fds[] = {{.fd = rrc_ring_fd(rrc_recorder_ring(rec)), .events = POLLIN},
-			       {.fd = sigfd, .events = POLLIN}};
+	struct pollfd fds[] = { { .fd = rrc_ring_fd(rrc_recorder_ring(rec)), .events = POLLIN },
+				{ .fd = sigfd, .events = POLLIN } };
 	struct signalfd_siginfo si;
 	int status = 0, ret;
 
@@ -142,9 +143,10 @@ static int run(struct rrc_recorder *rec, struct sink *s, pid_t child, int sigfd)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: record [-o FILE] [-n NAME] [-i IFNAME] [-C CPU] [-zVSNav] -- CMD… | -p PID\n"
-			"  -z pack  -V patch the vDSO  -S copy without the kernel's own function\n"
-			"  -N attached but off  -a load and attach only  -v verifier's log\n");
+	fprintf(stderr,
+		"usage: record [-o FILE] [-n NAME] [-i IFNAME] [-C CPU] [-r RING-KIB] [-zVSNav] -- CMD… | -p PID\n"
+		"  -z pack  -V patch the vDSO  -S as on 6.1\n"
+		"  -N attached but off  -a load and attach only  -v verifier's log\n");
 	return 2;
 }
 
@@ -153,20 +155,46 @@ static int parse(int argc, char **argv, struct args *a)
 	int o;
 
 	a->cpu = -1;
-	while ((o = getopt(argc, argv, "+o:n:i:p:C:zVSNav")) != -1) {
+	while ((o = getopt(argc, argv, "+o:n:i:p:C:r:zVSNav")) != -1) {
 		switch (o) {
-		case 'o': a->out = optarg; break;
-		case 'n': a->name = optarg; break;
-		case 'i': a->ifname = optarg; break;
-		case 'p': a->pid = atoi(optarg); break;
-		case 'C': a->cpu = atoi(optarg); break;
-		case 'z': a->pack = true; break;
-		case 'V': a->patch = true; break;
-		case 'S': a->slow_copy = true; break;
-		case 'N': a->off = true; break;
-		case 'a': a->attach_only = true; break;
-		case 'v': a->verbose = true; break;
-		default: return usage();
+		case 'o':
+			a->out = optarg;
+			break;
+		case 'n':
+			a->name = optarg;
+			break;
+		case 'i':
+			a->ifname = optarg;
+			break;
+		case 'p':
+			a->pid = atoi(optarg);
+			break;
+		case 'C':
+			a->cpu = atoi(optarg);
+			break;
+		case 'r':
+			a->ring = (size_t)atoi(optarg) << 10;
+			break;
+		case 'z':
+			a->pack = true;
+			break;
+		case 'V':
+			a->patch = true;
+			break;
+		case 'S':
+			a->old_kernel = true;
+			break;
+		case 'N':
+			a->off = true;
+			break;
+		case 'a':
+			a->attach_only = true;
+			break;
+		case 'v':
+			a->verbose = true;
+			break;
+		default:
+			return usage();
 		}
 	}
 	a->cmd = argv + optind;
@@ -190,11 +218,11 @@ static void pin_cpu(int cpu)
 
 int main(int argc, char **argv)
 {
-	struct args a = {0};
-	struct rrc_recorder_opts opts = {0};
-	struct rrc_error err = {0};
+	struct args a = { 0 };
+	struct rrc_recorder_opts opts = { 0 };
+	struct rrc_error err = { 0 };
 	struct rrc_recorder *rec;
-	struct sink s = {0};
+	struct sink s = { 0 };
 	pid_t child = 0;
 	int ret = parse(argc, argv, &a), sigfd, netns = -1;
 	char path[64];
@@ -211,9 +239,10 @@ int main(int argc, char **argv)
 	if (*a.cmd)
 		a.pid = child = spawn_in_pidns(a.cmd);
 	opts.name = a.name;
+	opts.ring_bytes = a.ring;
 	opts.pidns = ns_ino(a.pid, "pid");
 	opts.netns = ns_ino(a.pid, "net");
-	opts.no_user_dynptr = a.slow_copy;
+	opts.old_kernel = a.old_kernel;
 	opts.verbose = a.verbose;
 	if (a.out && !(s.out = fopen(a.out, "w"))) {
 		perror(a.out);

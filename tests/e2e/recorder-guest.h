@@ -30,7 +30,13 @@
 #include <unistd.h>
 
 #define BIG (1u << 20)
-#define must(x) do { if (!(x)) { perror(#x); _exit(1); } } while (0)
+#define must(x)                     \
+	do {                        \
+		if (!(x)) {         \
+			perror(#x); \
+			_exit(1);   \
+		}                   \
+	} while (0)
 
 static void begin(const char *name)
 {
@@ -57,8 +63,8 @@ static void big(void)
 static void vectors(void)
 {
 	char a[4], b[8], c[64];
-	struct iovec in[] = {{"abc", 3}, {NULL, 0}, {"defg", 4}, {"hij", 3}};
-	struct iovec out[] = {{a, 4}, {b, 1}, {c, 64}};
+	struct iovec in[] = { { "abc", 3 }, { NULL, 0 }, { "defg", 4 }, { "hij", 3 } };
+	struct iovec out[] = { { a, 4 }, { b, 1 }, { c, 64 } };
 	int p[2];
 
 	must(!pipe(p));
@@ -71,10 +77,12 @@ static void vectors(void)
 
 static void descriptors_by_message(void)
 {
-	char control[CMSG_SPACE(sizeof(int))] = {0}, byte;
-	struct iovec iov = {"x", 1};
-	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
-			   .msg_controllen = sizeof(control)};
+	char control[CMSG_SPACE(sizeof(int))] = { 0 }, byte;
+	struct iovec iov = { "x", 1 };
+	struct msghdr m = { .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = control,
+			    .msg_controllen = sizeof(control) };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 	int s[2];
 
@@ -93,12 +101,12 @@ static void descriptors_by_message(void)
 
 static void datagrams(void)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	char buf[2][16];
-	struct iovec out[] = {{"hello", 5}, {"worlds!", 7}};
-	struct iovec in[] = {{buf[0], 16}, {buf[1], 16}};
+	struct iovec out[] = { { "hello", 5 }, { "worlds!", 7 } };
+	struct iovec in[] = { { buf[0], 16 }, { buf[1], 16 } };
 	struct sockaddr_in from[2];
-	struct mmsghdr m[2] = {0};
+	struct mmsghdr m[2] = { 0 };
 	socklen_t len = sizeof(a);
 	int r = socket(AF_INET, SOCK_DGRAM, 0), s = socket(AF_INET, SOCK_DGRAM, 0);
 
@@ -109,13 +117,17 @@ static void datagrams(void)
 	len = 8; /* less than the kernel has to say */
 	must(recvfrom(r, buf[0], 4, MSG_TRUNC, (struct sockaddr *)from, &len) == 10 && len == 16);
 	for (int i = 0; i < 2; i++)
-		m[i].msg_hdr = (struct msghdr){.msg_name = &a, .msg_namelen = sizeof(a),
-					       .msg_iov = &out[i], .msg_iovlen = 1};
+		m[i].msg_hdr = (struct msghdr){ .msg_name = &a,
+						.msg_namelen = sizeof(a),
+						.msg_iov = &out[i],
+						.msg_iovlen = 1 };
 	begin("mmsg");
 	must(sendmmsg(s, m, 2, 0) == 2);
 	for (int i = 0; i < 2; i++)
-		m[i].msg_hdr = (struct msghdr){.msg_name = &from[i], .msg_namelen = sizeof(a),
-					       .msg_iov = &in[i], .msg_iovlen = 1};
+		m[i].msg_hdr = (struct msghdr){ .msg_name = &from[i],
+						.msg_namelen = sizeof(a),
+						.msg_iov = &in[i],
+						.msg_iovlen = 1 };
 	must(recvmmsg(r, m, 2, 0, NULL) == 2);
 	close(r);
 	close(s);
@@ -144,7 +156,8 @@ static void kinds(void)
 
 static void tcp(void)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}, b;
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) },
+			   b;
 	int l = socket(AF_INET, SOCK_STREAM, 0), c = socket(AF_INET, SOCK_STREAM, 0), s;
 	socklen_t len = sizeof(a);
 	char buf[16];
@@ -195,9 +208,9 @@ static void on_signal(int sig)
 
 static void signals(void)
 {
-	struct itimerval soon = {.it_value.tv_usec = 100000};
+	struct itimerval soon = { .it_value.tv_usec = 100000 };
 	unsigned int word = 1;
-	struct timespec ts = {.tv_nsec = 1000000};
+	struct timespec ts = { .tv_nsec = 1000000 };
 
 	signal(SIGUSR1, on_signal);
 	signal(SIGALRM, on_signal);

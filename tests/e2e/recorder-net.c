@@ -20,9 +20,9 @@
 #include "recorder.h"
 #include "util.h"
 
-#define PORT 7000
-#define NAME "rrc-test-net"
-#define INSIDE "10.77.0.2"
+#define PORT	7000
+#define NAME	"rrc-test-net"
+#define INSIDE	"10.77.0.2"
 #define OUTSIDE "10.77.0.1"
 
 #define CHECK(x) check(x, #x, __LINE__)
@@ -53,7 +53,7 @@ static void sh(const char *cmd)
 /* In the container: answers each datagram with its bytes turned round. */
 static _Noreturn void echo_server(void)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(PORT)}, from;
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(PORT) }, from;
 	int s = socket(AF_INET, SOCK_DGRAM, 0);
 	char buf[65536], back[65536];
 	ssize_t n;
@@ -73,8 +73,8 @@ static _Noreturn void echo_server(void)
 /* Sends n bytes to the server; whether the answer came. */
 static bool ask(int s, size_t n, int wait_ms)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(PORT)};
-	struct pollfd p = {.fd = s, .events = POLLIN};
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(PORT) };
+	struct pollfd p = { .fd = s, .events = POLLIN };
 	char buf[65536], back[65536];
 
 	inet_pton(AF_INET, INSIDE, &a.sin_addr);
@@ -89,9 +89,9 @@ static bool ask(int s, size_t n, int wait_ms)
 }
 
 struct seen {
-	size_t want;	/* bytes of the datagram that is looked for */
-	int packets;	/* that hold it */
-	int reads;	/* calls that returned it, after its packet */
+	size_t want; /* bytes of the datagram that is looked for */
+	int packets; /* that hold it */
+	int reads; /* calls that returned it, after its packet */
 };
 
 static int look(void *ctx, const struct rrc_rec *rec)
@@ -114,10 +114,10 @@ static int look(void *ctx, const struct rrc_rec *rec)
 
 static void check_capture(struct rrc_recorder *rec, int s)
 {
-	static const size_t sizes[] = {1, 99, 100, 101, 1000, 1472};
+	static const size_t sizes[] = { 1, 99, 100, 101, 1000, 1472 };
 
 	for (size_t i = 0; i < RRC_ARRAY_SIZE(sizes); i++) {
-		struct seen seen = {.want = sizes[i]};
+		struct seen seen = { .want = sizes[i] };
 
 		CHECK(ask(s, sizes[i], 2000));
 		CHECK(rrc_recorder_drain(rec, look, &seen, RRC_DRAIN_ALL) > 0);
@@ -130,7 +130,7 @@ static void check_lease(struct rrc_recorder *rec, int s)
 	uint64_t now = rrc_now_ns(CLOCK_MONOTONIC);
 	struct rrc_lease l;
 
-	CHECK(ask(s, 10, 2000));	/* no lease yet */
+	CHECK(ask(s, 10, 2000)); /* no lease yet */
 	rrc_recorder_lease_set(rec, now + 60000000000ull);
 	CHECK(ask(s, 10, 2000));
 	rrc_recorder_lease_set(rec, now);
@@ -174,10 +174,12 @@ static void check_full(struct rrc_recorder *rec, int s)
 
 static struct rrc_recorder *load(pid_t server, int netns)
 {
-	struct rrc_recorder_opts opts = {.name = NAME, .ring_bytes = 1 << 20, .verbose = true,
-					 .pidns = ns_ino(server, "pid"),
-					 .netns = ns_ino(server, "net")};
-	struct rrc_error err = {0};
+	struct rrc_recorder_opts opts = { .name = NAME,
+					  .ring_bytes = 1 << 20,
+					  .verbose = true,
+					  .pidns = ns_ino(server, "pid"),
+					  .netns = ns_ino(server, "net") };
+	struct rrc_error err = { 0 };
 	struct rrc_recorder *rec = rrc_recorder_open(&opts, &err);
 
 	if (rec && !rrc_recorder_attach(rec, &err) &&
@@ -193,7 +195,7 @@ static struct rrc_recorder *load(pid_t server, int netns)
 /* A loader that sets a short lease and is killed: the container falls silent all the same. */
 static void check_killed(pid_t server, int netns, int s)
 {
-	struct rrc_error err = {0};
+	struct rrc_error err = { 0 };
 	int ready[2], status;
 	uint64_t start;
 	pid_t loader;
@@ -223,12 +225,13 @@ static void check_killed(pid_t server, int netns, int s)
 	CHECK(!rrc_recorder_cleanup_stale(NAME, &err));
 	CHECK(access(RRC_PIN_ROOT "/" NAME, F_OK) && errno == ENOENT);
 	CHECK(ask(s, 10, 2000));
-	CHECK(!rrc_recorder_detach_tc(netns, "in0", &err) && !rrc_recorder_cleanup_stale(NAME, &err));
+	CHECK(!rrc_recorder_detach_tc(netns, "in0", &err) &&
+	      !rrc_recorder_cleanup_stale(NAME, &err));
 }
 
 static pid_t start_server(int *netns)
 {
-	char *cmd[] = {"/proc/self/exe", "server", NULL};
+	char *cmd[] = { "/proc/self/exe", "server", NULL };
 	char path[64], cmdline[256];
 	pid_t server;
 
@@ -241,7 +244,8 @@ static pid_t start_server(int *netns)
 	sh("ip link add out0 type veth peer name in0 netns 1");
 	sh("ip addr add " OUTSIDE "/24 dev out0 && ip link set out0 up");
 	snprintf(cmdline, sizeof(cmdline),
-		 "nsenter --net=%s sh -c 'ip addr add " INSIDE "/24 dev in0 && ip link set in0 up'", path);
+		 "nsenter --net=%s sh -c 'ip addr add " INSIDE "/24 dev in0 && ip link set in0 up'",
+		 path);
 	sh(cmdline);
 	ptrace(PTRACE_DETACH, server, 0, 0);
 	return server;
@@ -250,7 +254,7 @@ static pid_t start_server(int *netns)
 int main(int argc, char **argv)
 {
 	struct rrc_recorder *rec;
-	struct rrc_error err = {0};
+	struct rrc_error err = { 0 };
 	int netns, s, i;
 	pid_t server;
 

@@ -3,7 +3,7 @@
  * Records a program that does one of everything (recorder-guest.c) and checks the log against what
  * the program did: segments and their bytes, descriptors, tasks, signals, connections, barriers.
  *
- *	recorder [-S]	-S: the copy of kernels without bpf_probe_read_user_dynptr
+ *	recorder [-S]	-S: the ways that it has for kernels older than this one
  */
 #include <errno.h>
 #include <net/if.h>
@@ -55,7 +55,7 @@ static void check(struct log *log, bool ok, const char *what, int line)
 static const struct rrc_rec *next(struct log *log, size_t *off, int kind, unsigned int nr)
 {
 	const struct rrc_rec *rec;
-	struct rrc_error err = {0};
+	struct rrc_error err = { 0 };
 
 	while ((rec = rrc_reclog_next(log->buf, log->len, off, &err)))
 		if (rec->kind == kind && (kind != RRC_REC_SYSCALL || rec->nr == nr))
@@ -66,7 +66,7 @@ static const struct rrc_rec *next(struct log *log, size_t *off, int kind, unsign
 /* A record that is there, or one that fails every check. */
 static const struct rrc_rec *call(struct log *log, size_t *off, unsigned int nr)
 {
-	static const struct rrc_rec none = {.ret = -9999};
+	static const struct rrc_rec none = { .ret = -9999 };
 	const struct rrc_rec *rec = next(log, off, RRC_REC_SYSCALL, nr);
 
 	if (!rec)
@@ -283,7 +283,7 @@ static void check_order(struct log *log, uint64_t tried)
 {
 	uint8_t *seen = calloc(1, tried);
 	const struct rrc_rec *rec;
-	struct rrc_error err = {0};
+	struct rrc_error err = { 0 };
 	size_t off = 0;
 	uint64_t n = 0;
 
@@ -302,7 +302,7 @@ static void check_order(struct log *log, uint64_t tried)
 /* A network of our own, so that nobody else's connections are in the log. */
 static void own_network(void)
 {
-	struct ifreq ifr = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP };
 	int s;
 
 	if (unshare(CLONE_NEWNET) || (s = socket(AF_INET, SOCK_DGRAM, 0)) < 0 ||
@@ -315,7 +315,7 @@ static void own_network(void)
 
 static void record(struct rrc_recorder *rec, struct log *log, pid_t child)
 {
-	struct pollfd fd = {.fd = rrc_ring_fd(rrc_recorder_ring(rec)), .events = POLLIN};
+	struct pollfd fd = { .fd = rrc_ring_fd(rrc_recorder_ring(rec)), .events = POLLIN };
 	int status, ret;
 
 	rrc_recorder_on(rec, true);
@@ -345,19 +345,19 @@ static void print(struct log *log, const char *path)
 
 int main(int argc, char **argv)
 {
-	char *cmd[] = {"/proc/self/exe", "guest", NULL};
-	struct rrc_recorder_opts opts = {.flag_unpatched = true, .verbose = true};
-	struct rrc_error err = {0};
+	char *cmd[] = { "/proc/self/exe", "guest", NULL };
+	struct rrc_recorder_opts opts = { .flag_unpatched = true, .verbose = true };
+	struct rrc_error err = { 0 };
 	struct rrc_stats st;
 	struct rrc_recorder *rec;
-	struct log log = {0};
+	struct log log = { 0 };
 	pid_t child;
 
 	if (argc > 1 && !strcmp(argv[1], "guest"))
 		guest_main("/proc/self/exe");
 	if (argc > 1 && !strcmp(argv[1], "executed"))
 		guest_executed();
-	opts.no_user_dynptr = argc > 1 && !strcmp(argv[1], "-S");
+	opts.old_kernel = argc > 1 && !strcmp(argv[1], "-S");
 	own_network();
 	child = spawn_in_pidns(cmd);
 	opts.pidns = ns_ino(child, "pid");
@@ -384,7 +384,7 @@ int main(int argc, char **argv)
 	check_exec(&log);
 	CHECK(&log, st.lost == 0 && st.faults == 1 && st.drained_bytes == log.len);
 	printf("%s recorder%s: %llu records, %zu bytes\n", log.failed ? "not ok" : "ok",
-	       opts.no_user_dynptr ? " -S" : "", (unsigned long long)st.records, log.len);
+	       opts.old_kernel ? " -S" : "", (unsigned long long)st.records, log.len);
 	free(log.buf);
 	return log.failed != 0;
 }

@@ -10,13 +10,15 @@
 static struct {
 	const char *tool;
 	enum rrc_log_level max;
-} setup = { "rrc", RRC_LOG_INFO };	/* set once by main, read only afterwards */
+	int events;
+} setup = { "rrc", RRC_LOG_INFO, 1 };	/* set once by main, read only afterwards */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-void rrc_log_setup(const char *tool, enum rrc_log_level max)
+void rrc_log_setup(const char *tool, enum rrc_log_level max, int events)
 {
 	setup.tool = tool;
+	setup.events = events;
 	setup.max = max;
 }
 
@@ -45,6 +47,8 @@ void rrc_event(const char *name, const char *fields, ...)
 	char line[4096];
 	va_list ap;
 
+	if (!setup.events)
+		return;
 	va_start(ap, fields);
 	vsnprintf(line, sizeof(line), fields, ap);
 	va_end(ap);

@@ -7,8 +7,9 @@
 
 enum rrc_log_level { RRC_LOG_ERROR, RRC_LOG_WARN, RRC_LOG_INFO, RRC_LOG_DEBUG };
 
-/* Once, from main: what is printed, and the name that lines begin with. */
-void rrc_log_setup(const char *tool, enum rrc_log_level max);
+/* Once, from main: what is printed, the name that lines begin with, and whether there are event lines
+ * (not where standard output belongs to a command that we run). */
+void rrc_log_setup(const char *tool, enum rrc_log_level max, int events);
 
 void rrc_log(enum rrc_log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

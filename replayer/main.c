@@ -115,7 +115,7 @@ int main(int argc, char **argv)
 
 	argp_err_exit_status = RRC_EXIT_USAGE;
 	argp_parse(&argp, argc, argv, 0, NULL, &c);
-	rrc_log_setup("rrc-replay", c.verbose ? RRC_LOG_DEBUG : RRC_LOG_INFO);
+	rrc_log_setup("rrc-replay", c.verbose ? RRC_LOG_DEBUG : RRC_LOG_INFO, c.d.listen != NULL);
 	signal(SIGPIPE, SIG_IGN);
 	if (geteuid() && !c.dump)
 		ret = rrc_fail_exit(&err, RRC_EXIT_HOST, EPERM, "this needs root: sudo rrc-replay …");

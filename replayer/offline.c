@@ -191,6 +191,7 @@ static int in_child(const struct rrc_offline_opts *o, uint64_t number, struct rr
 	close(pipefd[0]);
 	if (pid > 0)
 		waitpid(pid, &st, 0);
+	rrc_root_isolated_end();
 	return err->code;
 }
 

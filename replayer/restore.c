@@ -26,13 +26,20 @@ static int copy_file(const char *from, const char *to, struct rrc_error *err)
 	if (in < 0 || fstat(in, &st))
 		return rrc_fail(err, errno, "%s: %s", from, strerror(errno));
 	out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (out < 0 || sendfile(out, in, NULL, (size_t)st.st_size) != st.st_size)
+	if (out < 0)
 		return rrc_fail(err, errno, "%s: %s", to, strerror(errno));
+	for (off_t left = st.st_size; left > 0;) {
+		ssize_t n = sendfile(out, in, NULL, (size_t)left);	/* 2 GiB at most */
+
+		if (n <= 0)
+			return rrc_fail(err, n ? errno : EIO, "%s: %s", to, strerror(errno));
+		left -= n;
+	}
 	return 0;
 }
 
-/* CRIU's images as links, but for the one that is changed: the checkpoint stays as it is, for the next
- * attempt. */
+/* CRIU's images as hard links, but for the one that is changed: the checkpoint stays as it is, for the
+ * next attempt. Not symbolic ones: CRIU opens some after it has changed its root. */
 static int link_images(const struct rrc_restore_opts *o, char *images, size_t size,
 		       struct rrc_error *err)
 {
@@ -56,8 +63,8 @@ static int link_images(const struct rrc_restore_opts *o, char *images, size_t si
 			ret = rrc_fail(err, ENAMETOOLONG, "%s: name too long", e->d_name);
 		else if (!strcmp(e->d_name, RRC_CLOCK_IMAGE))
 			ret = copy_file(from, to, err);
-		else if (symlink(from, to) && errno != EEXIST)
-			ret = rrc_fail(err, errno, "%s: %s", to, strerror(errno));
+		else if (link(from, to))
+			ret = copy_file(from, to, err);
 	}
 	closedir(d);
 	return ret;

@@ -122,8 +122,9 @@ int rrc_root_mount(const char *base, const char *layer, const char *work, char *
 	snprintf(opts, sizeof(opts), "lowerdir=%s%s%s,upperdir=%s,workdir=%s", have_layer ? layer : "",
 		 have_layer && base ? ":" : "", base ? base : "", upper, ovl);
 	if (mount("rrc", path, "overlay", 0, opts))
-		return rrc_fail(err, errno, "%s: cannot mount an overlay (%s): %s", path, opts,
-				strerror(errno));
+		return rrc_fail(err, errno, "%s: cannot mount an overlay (%s): %s%s", path, opts,
+				strerror(errno), errno == ELOOP ?
+				"; the state directory must not lie on the file system of --rootfs" : "");
 	return 0;
 }
 
@@ -179,6 +180,11 @@ static int bind(const char *new_root, const char *at)
 
 	snprintf(target, sizeof(target), "%s%s", new_root, at);
 	return mount(at, target, NULL, MS_BIND | MS_REC, NULL) ? -errno : 0;
+}
+
+void rrc_root_isolated_end(void)
+{
+	rmdir(RRC_ISOLATE_DIR);
 }
 
 int rrc_root_isolate(struct rrc_error *err)

@@ -22,6 +22,9 @@ void rrc_root_unmount(const char *work);
  * every file system that can be written is below a scratch layer in memory. */
 int rrc_root_isolate(struct rrc_error *err);
 
+/* From outside of that namespace, when nobody is in it any more: takes the mount point away. */
+void rrc_root_isolated_end(void);
+
 /* rm -r, without leaving the file system. */
 void rrc_root_remove(const char *dir);
 

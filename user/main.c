@@ -194,9 +194,9 @@ int main(int argc, char **argv)
 	check_usage(&argp, &c, argv[0]);
 	if (c.o.out && !c.epoch_given)
 		c.o.epoch_ns = 0;
-	if (!isatty(STDOUT_FILENO) && !c.o.out)
+	if (!isatty(STDOUT_FILENO) && !c.o.command && c.action == ACT_PROTECT)
 		c.o.json = true;
-	rrc_log_setup("rrc-trace", c.o.verbose ? RRC_LOG_DEBUG : RRC_LOG_INFO);
+	rrc_log_setup("rrc-trace", c.o.verbose ? RRC_LOG_DEBUG : RRC_LOG_INFO, c.o.json);
 	ret = run(&c, &err);
 	return ret < 0 ? rrc_log_error(&err) : ret;
 }

@@ -278,8 +278,10 @@ static int part(struct rrc_protect *p, struct rrc_error *err)
 		rrc_worker_finish(p->worker);
 	if (p->state == RRC_STATE_SILENT)
 		return -EBUSY;
-	if (!p->recorder || !p->o->backup)
+	if (!p->collector)
 		return 0;
+	if (!p->o->backup)
+		return rrc_protect_drain(p, rrc_now_ns(CLOCK_MONOTONIC)) ? p->err.code : 0;
 	flush_out(p);
 	if (p->have_backup)
 		return rrc_backup_bye(&p->backup, RRC_BYE_MS, err);

@@ -27,7 +27,8 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-await() { timeout "$2" tail -n +1 -s 0.1 -f "$work/client.jsonl" | grep -m1 "$1" >/dev/null; }
+# Not a pipeline: that would wait for tail, which ends only with the next line.
+await() { grep -m1 "$1" < <(exec timeout "$2" tail -n +1 -s 0.1 -f "$work/client.jsonl") >/dev/null; }
 last() { jq -Rn --arg e "$2" '[inputs | fromjson? | select(.event == $e)] | last // {}' "$1"; }
 
 (( EUID == 0 )) || fail "must be root"
@@ -43,6 +44,7 @@ say "primary: redis-server runs in a container at $addr. Nobody changed anything
 "$LAB" protect redis || fail "redis is not protected"
 say "primary: rrc-trace protects it now; backup: rrc-replay holds a first checkpoint and stores the log."
 
+: > "$work/client.jsonl"
 "$LAB" client -- "$BIN/tests/faults/redis_load" --host "$addr" --connections 20 --pipeline 1 \
 	--rate "$RATE" --mix 2,1,1,1 --tail 3 --json > "$work/client.jsonl" 2> "$work/client.err" &
 client=$!

@@ -37,7 +37,7 @@ result_is() {
 during() {
 	"$LAB" client -- "$load" --host "$addr" --pipeline 4 --rate 4000 --seconds 2 --patience 2 --json \
 		> "$WORK/client" &
-	timeout 10 tail -n +1 -f "$WORK/client" | grep -m1 running >/dev/null
+	grep -m1 running < <(exec timeout 10 tail -n +1 -f "$WORK/client") >/dev/null
 	"$@" >/dev/null
 	wait $!
 }

@@ -291,6 +291,42 @@ int rrc_vdso_restore(pid_t pid, struct rrc_error *err)
 	return n;
 }
 
+static int divert(struct image *im, long nr, uint64_t target)
+{
+	int done = 0;
+
+	for (size_t i = 0; i < RRC_ARRAY_SIZE(entries); i++) {
+		uint64_t off = entries[i].nr == nr ? find_symbol(im, entries[i].name) : 0;
+		int64_t rel = (int64_t)(target - (im->base + off + 5));
+		uint8_t code[STUB] = { 0xe9, 0, 0, 0, 0, 0xcc, 0xcc, 0xcc };
+		int32_t rel32 = (int32_t)rel;
+		int r;
+
+		if (!off || rel32 != rel)
+			continue;
+		memcpy(code + 1, &rel32, sizeof(rel32));
+		r = put(im, off, code, STUB);
+		if (r)
+			return r;
+		done = 1;
+	}
+	return done;
+}
+
+int rrc_vdso_divert(pid_t pid, long nr, uint64_t target)
+{
+	rrc_autofree struct image *im = malloc(sizeof(*im));
+	int r;
+
+	if (!im)
+		return -ENOMEM;
+	r = open_image(pid, im, O_RDWR);
+	if (!r)
+		r = find_stash(im) ? divert(im, nr, target) : 0;
+	rrc_closep(&im->mem);
+	return r;
+}
+
 int rrc_vdso_patched(pid_t pid)
 {
 	rrc_autofree struct image *im = malloc(sizeof(*im));

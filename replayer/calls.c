@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/ptrace.h>
 
+#include "clockq.h"
 #include "tracee.h"
 #include "util.h"
 
@@ -203,6 +204,7 @@ static int complete(struct rrc_engine *e, struct tracee *t, const struct rrc_rec
 	else if (rec->nr != RRC_NR_restart_syscall)
 		t->restart = rec;
 	t->lost_call = false;
+	r = r ? r : rrc_clockq_took(e, t);
 	rrc_pass_rec(e, t);
 	if (!r) {
 		rrc_signal_attach(e, t);
@@ -246,6 +248,8 @@ static int emulate(struct rrc_engine *e, struct tracee *t, const struct rrc_rec 
 		r = ops->emulated(e, t, rec, err);
 	if (!r && t->state == TR_DEAD)
 		return 1;
+	if (!r)
+		r = rrc_clockq_offer(e, t, err);
 	if (!r)
 		r = rrc_bytes_write(e, t, rec, err);
 	if (r)

@@ -190,6 +190,7 @@ int rrc_on_exec(struct rrc_engine *e, struct tracee *t, struct rrc_error *err)
 		if (o->proc == t->proc && o != t)
 			o->killed = true;
 	t->args_changed = false;
+	t->clocks_tried = false;
 	rrc_pass_rec(e, t);
 	return 0;
 }

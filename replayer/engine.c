@@ -11,6 +11,7 @@
 #include "nspid.h"
 #include "pipes.h"
 #include "ptrace.h"
+#include "clockq.h"
 #include "tracee.h"
 #include "util.h"
 #include "vdso.h"
@@ -341,6 +342,7 @@ static void free_all(struct rrc_engine *e)
 	rrc_nspid_free(e->nspid);
 	rrc_watchdog_free(e->watchdog);
 	rrc_pipes_free(e);
+	rrc_clockq_free(e);
 	rrc_conns_drop(e);
 	for (size_t i = 0; i < e->nsynced; i++)
 		close(e->synced[i]);

@@ -5,6 +5,7 @@
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
+#include "clockq.h"
 #include "tracee.h"
 #include "util.h"
 #include "watchdog.h"
@@ -23,8 +24,12 @@ static int go_on(struct tracee *t)
 }
 
 /* The thread asks for something. */
-static int on_entry(struct rrc_engine *e, struct tracee *t)
+static int on_entry(struct rrc_engine *e, struct tracee *t, struct rrc_error *err)
 {
+	int r = rrc_clockq_sync(e, t, err);
+
+	if (r)
+		return r;
 	if (ptrace(PTRACE_GETREGS, t->tid, NULL, &t->regs))
 		return errno == ESRCH ? 0 : -errno;
 	t->at = t->request == PTRACE_SYSCALL ? ST_ENTRY : ST_EMU;
@@ -79,12 +84,12 @@ static int on_exit_stop(struct rrc_engine *e, struct tracee *t)
 	return rrc_resume(e, t, 0);
 }
 
-static int on_syscall_stop(struct rrc_engine *e, struct tracee *t)
+static int on_syscall_stop(struct rrc_engine *e, struct tracee *t, struct rrc_error *err)
 {
 	switch (t->state) {
 	case TR_RUN:
 		if (!t->skip_exit)
-			return on_entry(e, t);
+			return on_entry(e, t, err);
 		t->skip_exit = false;
 		return go_on(t);
 	case TR_BUSY:
@@ -171,7 +176,7 @@ static int on_stop(struct rrc_engine *e, struct tracee *t, int status, struct rr
 	if (event)
 		return on_event(e, t, event, err);
 	if (sig == (SIGTRAP | 0x80))
-		return on_syscall_stop(e, t);
+		return on_syscall_stop(e, t, err);
 	return rrc_signal_stop(e, t, sig, err);
 }
 

@@ -13,6 +13,7 @@
 #include "nspid.h"
 #include "pipes.h"
 #include "ptrace.h"
+#include "clockq.h"
 #include "tracee.h"
 #include "util.h"
 #include "vdso.h"
@@ -96,7 +97,7 @@ static int leave_stub(struct rrc_engine *e, struct tracee *t, uint64_t start, ui
 static int restore_vdsos(struct rrc_engine *e, struct rrc_error *err)
 {
 	for (struct tproc *p = e->procs; p; p = p->next) {
-		uint64_t start, end;
+		uint64_t start, end, code, code_end;
 		bool busy = false;
 		int r = 0;
 
@@ -108,6 +109,9 @@ static int restore_vdsos(struct rrc_engine *e, struct rrc_error *err)
 			busy |= !t->stopped;
 			if (t->stopped)
 				r = leave_stub(e, t, start, end, err);
+			if (!r && t->stopped && t->state == TR_CALL &&
+			    rrc_clockq_range(e, p, &code, &code_end))
+				r = leave_stub(e, t, code, code_end, err);
 		}
 		if (r)
 			return err->code ? err->code
@@ -116,6 +120,8 @@ static int restore_vdsos(struct rrc_engine *e, struct rrc_error *err)
 		/* shared with a vfork's parent, or not stopped: calls instead of readings do no harm */
 		if (!busy && rrc_vdso_restore(p->pid, err) < 0)
 			return err->code;
+		if (!busy)
+			rrc_clockq_remove(e, p);
 	}
 	return 0;
 }

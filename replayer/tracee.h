@@ -76,6 +76,8 @@ struct tracee {
 	uint32_t birth; /* TR_BUSY in a clone: index of the birth it is to make */
 	bool child_seen; /* … and it is made */
 	cpu_set_t affinity;
+	bool clocks_tried;
+	struct rrc_clockq *clocks; /* its readings are answered in the program; or NULL */
 	struct tracee *by_tid, *by_ns, *next;
 };
 
@@ -114,6 +116,7 @@ struct rrc_engine {
 	struct rrc_nspid *nspid;
 	struct rrc_watchdog *watchdog;
 	struct rrc_pipes *pipes;
+	struct rrc_clockq *clockqs;
 	struct held_conn *conns[RRC_TRACEE_HASH];
 	struct rrc_engine_conn *conn_list; /* what rrc_engine_conns gave out */
 	int *synced; /* files whose fsync was put off to go-live */

@@ -205,13 +205,12 @@ static int make_state(const char *dir, struct rrc_error *err)
 	return 0;
 }
 
-int rrc_daemon(const struct rrc_daemon_opts *o, struct rrc_error *err)
+int rrc_daemon(struct rrc_daemon_opts *o, struct rrc_error *err)
 {
 	struct daemon d = { .o = o, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
-	char criu[PATH_MAX];
 	rrc_autoclose int listener = -1, sigfd = -1;
 	sigset_t set;
-	int ret = rrc_host_criu(criu, sizeof(criu), err);
+	int ret = rrc_host_criu(o->criu, sizeof(o->criu), err);
 
 	if (!ret)
 		ret = make_state(o->state, err);

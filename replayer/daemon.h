@@ -13,10 +13,11 @@ struct rrc_daemon_opts {
 	const char *bridge;	/* NULL: the container's link is made but joins nothing */
 	const char *rootfs;
 	unsigned int silence_ms, attempts;
+	char criu[4096];	/* found and checked when the daemon starts: a takeover has no time for it */
 	bool json;
 };
 
 /* Serves until SIGINT or SIGTERM. */
-int rrc_daemon(const struct rrc_daemon_opts *o, struct rrc_error *err);
+int rrc_daemon(struct rrc_daemon_opts *o, struct rrc_error *err);
 
 #endif

@@ -13,7 +13,6 @@
 
 #include "connections.h"
 #include "engine.h"
-#include "host.h"
 #include "log.h"
 #include "reclog.h"
 #include "recording.h"
@@ -28,7 +27,7 @@
 struct takeover {
 	struct rrc_session *s;
 	struct rrc_epoch_log log;
-	char criu[PATH_MAX], work[PATH_MAX];
+	char work[PATH_MAX];
 	unsigned int tries;
 	struct rrc_engine *engine;
 	struct rrc_engine_report report;
@@ -82,7 +81,7 @@ static int attempt(struct takeover *t, struct rrc_error *err)
 	rrc_autofree const struct rrc_rec **restarts = NULL;
 	char root[PATH_MAX];
 	struct rrc_restore_opts ro = {
-		.criu = t->criu,
+		.criu = s->o->criu,
 		.manifest = s->manifest,
 		.dir = s->ckpt,
 		.work = t->work,
@@ -222,9 +221,7 @@ static int in_child(struct rrc_session *s, struct rrc_error *err)
 
 	setsid();
 	sched_setscheduler(0, SCHED_OTHER, &sp);
-	ret = rrc_host_criu(t.criu, sizeof(t.criu), err);
-	if (!ret)
-		ret = load_log(&t, err);
+	ret = load_log(&t, err);
 	if (!ret)
 		ret = recover(&t, err);
 	if (!ret)

@@ -107,7 +107,8 @@ static int count_records(struct rrc_engine *e, struct rrc_error *err)
 /* What cannot be replayed ends the replay before it (rule 4): nothing that came of it was let out. */
 static bool ends_replay(const struct rrc_rec *rec)
 {
-	if (rec->kind == RRC_REC_CUT || rec->kind == RRC_REC_LOST)
+	/* A cut does not: it is of a checkpoint that was not committed when the primary died. */
+	if (rec->kind == RRC_REC_LOST)
 		return true;
 	return rec->flags &
 	       (RRC_F_BARRIER | RRC_F_FAULT | RRC_F_TRUNC | RRC_F_UNPATCHED | RRC_F_COMPAT);
@@ -143,8 +144,7 @@ int rrc_log_index(struct rrc_engine *e, struct rrc_error *err)
 		e->next[i] = RRC_NO_REC;
 		if (e->end == e->n && ends_replay(rec)) {
 			e->end = i;
-			if (rec->kind != RRC_REC_CUT)
-				e->rep.barrier_at = e->off[i];
+			e->rep.barrier_at = e->off[i];
 		}
 		if (!r && of_thread(rec))
 			r = chain(tails, rec->tid, (uint32_t)i, &e->next[i]);

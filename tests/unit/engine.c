@@ -315,6 +315,30 @@ Test(engine, a_barrier_ends_it, .timeout = 30)
 	rrc_engine_kill(e);
 }
 
+/* The primary died while a checkpoint was on its way: its cut is in the log, its commit never came. */
+Test(engine, a_cut_that_was_not_committed_does_not_end_it, .timeout = 30)
+{
+	const struct rrc_engine_report *rep;
+	struct rrc_error err = { 0 };
+	struct log l = { .len = 0 };
+	struct rrc_engine *e;
+	struct rrc_rec *r;
+	pid_t pid = start(echo);
+
+	begins(&l);
+	r = call(&l, 1, RRC_NR_read, 5, 0, (uint64_t)in, sizeof(in));
+	r->fdkind = RRC_FD_TCP;
+	seg(&l, r, 0, RRC_SEG_OUT, "hello", 5);
+	add(&l, RRC_REC_CUT, 0)->args[0] = 2;
+	r = call(&l, 1, RRC_NR_write, 5, 1, (uint64_t)in, 5);
+	r->fdkind = RRC_FD_TCP;
+	seg(&l, r, 0, RRC_SEG_IN, "hello", 5);
+	cr_assert(run(pid, &l, &e, &err) == 0, "%s", err.msg);
+	rep = rrc_engine_report(e);
+	cr_assert(rep->outputs == 1 && rep->passed == rep->records);
+	rrc_engine_kill(e);
+}
+
 static void forks(void)
 {
 	long pid = syscall(SYS_fork);

@@ -268,7 +268,7 @@ int rrc_vdso_patch(pid_t pid, struct rrc_error *err)
 int rrc_vdso_restore(pid_t pid, struct rrc_error *err)
 {
 	rrc_autofree struct image *im = malloc(sizeof(*im));
-	static const uint8_t zeros[sizeof(struct stash)];
+	static const uint8_t zeros[sizeof(struct stash) + 8 * RRC_ARRAY_SIZE(entries)];
 	const struct stash *st;
 	int r, n = 0;
 
@@ -282,13 +282,21 @@ int rrc_vdso_restore(pid_t pid, struct rrc_error *err)
 		n = (int)st->count;
 		for (uint32_t i = 0; !r && i < st->count; i++)
 			r = put(im, st->e[i].off, st->e[i].bytes, STUB);
-		if (!r)
+		if (!r && im->len - sizeof(zeros) >= im->used)
 			r = put(im, im->len - sizeof(zeros), zeros, sizeof(zeros));
+		else if (!r)
+			r = put(im, im->len - sizeof(*st), zeros, sizeof(*st));
 	}
 	rrc_closep(&im->mem);
 	if (r)
 		return rrc_fail(err, r, "vDSO of process %d: %s", pid, strerror(-r));
 	return n;
+}
+
+/* Where the address that entry point i jumps to is kept: in the zeros before the stash. */
+static size_t slot_of(const struct image *im, size_t i)
+{
+	return im->len - sizeof(struct stash) - 8 * (i + 1);
 }
 
 static int divert(struct image *im, long nr, uint64_t target)
@@ -297,15 +305,16 @@ static int divert(struct image *im, long nr, uint64_t target)
 
 	for (size_t i = 0; i < RRC_ARRAY_SIZE(entries); i++) {
 		uint64_t off = entries[i].nr == nr ? find_symbol(im, entries[i].name) : 0;
-		int64_t rel = (int64_t)(target - (im->base + off + 5));
-		uint8_t code[STUB] = { 0xe9, 0, 0, 0, 0, 0xcc, 0xcc, 0xcc };
-		int32_t rel32 = (int32_t)rel;
+		uint8_t code[STUB] = { 0xff, 0x25, 0, 0, 0, 0, 0xcc, 0xcc }; /* jmp *slot(%rip) */
+		size_t slot = slot_of(im, i);
+		int32_t rel = (int32_t)(slot - (off + 6));
 		int r;
 
-		if (!off || rel32 != rel)
+		if (!off || slot < im->used)
 			continue;
-		memcpy(code + 1, &rel32, sizeof(rel32));
-		r = put(im, off, code, STUB);
+		memcpy(code + 2, &rel, sizeof(rel));
+		r = put(im, slot, &target, sizeof(target));
+		r = r ? r : put(im, off, code, STUB);
 		if (r)
 			return r;
 		done = 1;

@@ -22,8 +22,8 @@ int rrc_vdso_patch(pid_t pid, struct rrc_error *err);
 /* Puts this process's own, unpatched bytes back. Returns how many entry points, or negative errno. */
 int rrc_vdso_restore(pid_t pid, struct rrc_error *err);
 
-/* Sends the entry point that stands for call nr on to code at `target` (within 2 GiB of it) instead, in a
- * patched process. 1: done, 0: there is no such entry point or it is too far, or negative errno. */
+/* Sends the entry point that stands for call nr on to code at `target` instead, in a patched process. 1: done,
+ * 0: there is no such entry point or no room, or negative errno. */
 int rrc_vdso_divert(pid_t pid, long nr, uint64_t target);
 
 /* 1: patched, 0: not (or there is no vDSO), negative errno. */

@@ -153,4 +153,25 @@ __noinline int rrc_describe_fd(struct rrc_thread *t, int fd)
 	return 0;
 }
 
+/* sendfile: which file it was, and where that stands now, in argument registers that the call does not
+ * have. The collector finds the bytes by them (user/sendfile.c). */
+__noinline int rrc_describe_sent(struct rrc_thread *t)
+{
+	struct inode *inode;
+	struct file *raw, *file;
+
+	if (!t)
+		return 0;
+	t->rec.args[4] = 0;
+	t->rec.args[5] = 0;
+	raw = file_of(t->rec.args[1]);
+	if (!raw)
+		return 0;
+	file = AS(struct file, raw);
+	inode = GET(file, f_inode);
+	t->rec.args[4] = GET(inode, i_ino);
+	t->rec.args[5] = GET(file, f_pos);
+	return 0;
+}
+
 #endif

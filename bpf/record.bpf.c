@@ -153,6 +153,8 @@ static __always_inline void own_call(struct rrc_thread *t, struct pt_regs *regs,
 			t->rec.obj = 0;
 		}
 	}
+	if (row->special == RRC_S_SENDFILE && ret > 0)
+		rrc_describe_sent(t);
 	if (new_image) {
 		emit_exec(t);
 		t->rec.kind = RRC_REC_SYSCALL;

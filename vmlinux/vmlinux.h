@@ -123,6 +123,7 @@ struct file {
 	struct inode *f_inode;
 	unsigned int f_flags;
 	void *private_data;
+	long long f_pos;
 };
 
 /* Sockets. */

@@ -305,7 +305,8 @@ static int divert(struct image *im, long nr, uint64_t target)
 
 	for (size_t i = 0; i < RRC_ARRAY_SIZE(entries); i++) {
 		uint64_t off = entries[i].nr == nr ? find_symbol(im, entries[i].name) : 0;
-		uint8_t code[STUB] = { 0xff, 0x25, 0, 0, 0, 0, 0xcc, 0xcc }; /* jmp *slot(%rip) */
+		/* jmp *slot(%rip); the last byte stays: a thread in the stub's call returns to that `ret` */
+		uint8_t code[STUB] = { 0xff, 0x25, 0, 0, 0, 0, 0xcc, 0xc3 };
 		size_t slot = slot_of(im, i);
 		int32_t rel = (int32_t)(slot - (off + 6));
 		int r;

@@ -253,12 +253,22 @@ static void drop(struct rrc_clockq *q)
 	free(q);
 }
 
+/* The entry points are about to change: nobody may be between two instructions of theirs. */
+static bool others_stand(const struct rrc_engine *e, const struct tracee *t)
+{
+	for (const struct tracee *o = e->threads; o; o = o->next)
+		if (o->proc == t->proc && o != t && o->state == TR_RUN)
+			return false;
+	return true;
+}
+
 int rrc_clockq_offer(struct rrc_engine *e, struct tracee *t, struct rrc_error *err)
 {
 	struct rrc_clockq *q;
 	int r;
 
-	if (t->clocks || t->clocks_tried || t->ns_tid != t->proc->ns_pid)
+	if (t->clocks || t->clocks_tried || t->ns_tid != t->proc->ns_pid ||
+	    !others_stand(e, t))
 		return 0;
 	t->clocks_tried = true;
 	if (!stays_alone(e, t->proc, t->next_rec))

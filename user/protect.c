@@ -185,21 +185,25 @@ static int open_worker(struct rrc_protect *p, struct rrc_error *err)
 	return p->worker ? 0 : err->code;
 }
 
-static int open_events(struct rrc_protect *p, struct rrc_error *err)
+/* Before the first thread is made: one that does not block them would die of them, and we with it. */
+static void block_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static int open_events(struct rrc_protect *p, const sigset_t *set, struct rrc_error *err)
 {
 	struct itimerspec tick = { { 0, RRC_TICK_NS }, { 0, RRC_TICK_NS } };
-	sigset_t set;
 	int bad = 0;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
 	p->epoll = epoll_create1(EPOLL_CLOEXEC);
 	p->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	p->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	p->signals = signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK);
 	p->init_fd = (int)syscall(SYS_pidfd_open, p->container.pid, 0);
 	if (p->epoll < 0 || p->timer < 0 || p->signals < 0 || p->init_fd < 0 ||
 	    timerfd_settime(p->timer, 0, &tick, NULL))
@@ -225,8 +229,11 @@ static void raise_priority(void)
 
 static int set_up(struct rrc_protect *p, struct rrc_error *err)
 {
-	int ret = find(p, err);
+	sigset_t set;
+	int ret;
 
+	block_signals(&set);
+	ret = find(p, err);
 	if (!ret)
 		ret = make_run_dir(p, err);
 	if (!ret) {
@@ -244,7 +251,7 @@ static int set_up(struct rrc_protect *p, struct rrc_error *err)
 	if (!ret)
 		ret = open_worker(p, err);
 	if (!ret)
-		ret = open_events(p, err);
+		ret = open_events(p, &set, err);
 	p->first = 1;
 	if (!ret && p->o->backup)
 		ret = rrc_protect_join(p, RRC_CONNECT_MS, err);

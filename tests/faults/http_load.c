@@ -19,7 +19,7 @@
 struct load {
 	const char *host, *port;
 	int downloads, uploads;
-	uint64_t size, rate, seed;
+	uint64_t size, rate, seed, file_seed;
 	double tail, seconds, patience;
 	unsigned int rounds;
 	bool json;
@@ -359,7 +359,7 @@ static void *run_stream(void *arg)
 	while (!s->over && !l->stop && (!l->rounds || s->done < l->rounds)) {
 		s->begin = now_ns();
 		s->moved = 0;
-		ret = s->upload ? put(s, &good) : get(s, "/file", l->seed, &good);
+		ret = s->upload ? put(s, &good) : get(s, "/file", l->file_seed, &good);
 		if (ret)
 			break;
 		l->contradicted += !good;
@@ -521,7 +521,7 @@ static void usage(void)
 {
 	die("usage: http_load [--host A] [--port P] [--downloads N] [--uploads N] [--size BYTES]\n"
 	    "       [--rate BYTES a second and stream] [--rounds N] [--seconds S] [--tail S]\n"
-	    "       [--patience S] [--seed N] [--json]\n"
+	    "       [--patience S] [--seed N] [--file-seed N] [--json]\n"
 	    "       http_load --make FILE --size BYTES --seed N    write what /file must hold");
 }
 
@@ -532,10 +532,11 @@ int main(int argc, char **argv)
 		{ "uploads", 1, 0, 'u' }, { "size", 1, 0, 'z' }, { "rate", 1, 0, 'r' },
 		{ "rounds", 1, 0, 'n' }, { "seconds", 1, 0, 's' }, { "tail", 1, 0, 't' },
 		{ "patience", 1, 0, 'w' }, { "seed", 1, 0, 'S' }, { "json", 0, 0, 'j' },
-		{ "make", 1, 0, 'm' }, { 0 },
+		{ "make", 1, 0, 'm' }, { "file-seed", 1, 0, 'f' }, { 0 },
 	};
 	static struct load l = { .host = "127.0.0.1", .port = "80", .downloads = 2, .uploads = 2,
-		.size = 50000000, .patience = 10, .seed = 1, .lock = PTHREAD_MUTEX_INITIALIZER };
+		.size = 50000000, .patience = 10, .seed = 1, .file_seed = 1,
+		.lock = PTHREAD_MUTEX_INITIALIZER };
 	const char *make = NULL;
 	int o;
 
@@ -552,6 +553,7 @@ int main(int argc, char **argv)
 		case 't': l.tail = arg_number("--tail", optarg, 0.01, 1e6); break;
 		case 'w': l.patience = arg_number("--patience", optarg, 0.1, 1e6); break;
 		case 'S': l.seed = (uint64_t)arg_number("--seed", optarg, 0, 1e9); break;
+		case 'f': l.file_seed = (uint64_t)arg_number("--file-seed", optarg, 0, 1e9); break;
 		case 'j': l.json = true; break;
 		case 'm': make = optarg; break;
 		default: usage();

@@ -12,6 +12,7 @@
 #include "session.h"
 #include "util.h"
 
+#define RRC_FIRST_SILENCE_NS 10000000000ull
 #define RRC_LOG_MEMORY (2ull << 30)	/* packed log that is kept at most */
 
 struct rrc_session *rrc_session_new(const struct rrc_daemon_opts *o, const struct rrc_hello *h,
@@ -142,6 +143,12 @@ static int take_in(struct rrc_session *s, struct rrc_error *err)
 	return ret;
 }
 
+/* Before the first commit nobody could take over, so a slow start is no failure: only a lost link is. */
+static uint64_t patience(const struct rrc_session *s)
+{
+	return __atomic_load_n(&s->committed, __ATOMIC_RELAXED) ? s->silence_ns : RRC_FIRST_SILENCE_NS;
+}
+
 int rrc_session_serve_log(struct rrc_session *s, struct rrc_error *err)
 {
 	struct sched_param sp = { .sched_priority = 1 };
@@ -152,16 +159,17 @@ int rrc_session_serve_log(struct rrc_session *s, struct rrc_error *err)
 	s->heard = rrc_now_ns(CLOCK_MONOTONIC);
 	while (!ret) {
 		struct pollfd p = { s->log.fd, POLLIN, 0 };
-		uint64_t now = rrc_now_ns(CLOCK_MONOTONIC), end = s->heard + s->silence_ns;
+		uint64_t now = rrc_now_ns(CLOCK_MONOTONIC), end = s->heard + patience(s);
 
 		if (now < end) {
-			poll(&p, 1, (int)((end - now) / 1000000u) + 1);
+			/* No longer than a silence: the first commit may come meanwhile. */
+			poll(&p, 1, (int)(rrc_min(end - now, s->silence_ns) / 1000000u) + 1);
 			ret = take_in(s, err);
 			continue;
 		}
 		/* We may have been the ones who slept: look once more before believing in silence. */
 		ret = take_in(s, err);
-		if (!ret && s->heard + s->silence_ns <= now)
+		if (!ret && s->heard + patience(s) <= now)
 			ret = rrc_fail(err, ETIMEDOUT, "no word from the primary for %llu ms",
 				       (unsigned long long)((now - s->heard) / 1000000u));
 	}

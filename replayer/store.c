@@ -241,7 +241,7 @@ static int make_newest(struct incoming *in, struct rrc_error *err)
 	s->manifest = in->manifest;
 	in->manifest = NULL;
 	snprintf(s->ckpt, sizeof(s->ckpt), "%s", in->dir);
-	s->committed = rrc_manifest_info(s->manifest)->number;
+	__atomic_store_n(&s->committed, rrc_manifest_info(s->manifest)->number, __ATOMIC_RELAXED);
 	if (old[0])
 		rrc_root_remove(old);
 	return 0;

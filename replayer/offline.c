@@ -195,6 +195,17 @@ static int in_child(const struct rrc_offline_opts *o, uint64_t number, struct rr
 	return err->code;
 }
 
+/* A clear word about a recording that was not ended; what there is of it is as good as any. */
+static int check_ended(const char *dir, struct rrc_error *err)
+{
+	int ret = rrc_recording_ended(dir, err);
+
+	if (!ret)
+		rrc_log(RRC_LOG_WARN, "%s has no end: what recorded it was stopped in the middle, or the file "
+			"`end` was removed; taken as far as it goes", dir);
+	return ret < 0 ? ret : 0;
+}
+
 int rrc_offline_replay(const struct rrc_offline_opts *o, struct rrc_error *err)
 {
 	rrc_autofree uint64_t *numbers = NULL;
@@ -206,8 +217,7 @@ int rrc_offline_replay(const struct rrc_offline_opts *o, struct rrc_error *err)
 		return rrc_fail(err, errno, "%s: %s", o->dir, strerror(errno));
 	abs.dir = dir;
 	n = rrc_recording_list(dir, &numbers, err);
-	if (n < 0)
-		return n;
+	ret = n < 0 ? n : check_ended(dir, err);
 	for (int i = 0; i < n && !ret; i++)
 		ret = in_child(&abs, numbers[i], err);
 	return ret;
@@ -235,6 +245,9 @@ int rrc_offline_dump(const struct rrc_offline_opts *o, struct rrc_error *err)
 
 	if (n < 0)
 		return n;
+	ret = check_ended(o->dir, err);
+	if (ret)
+		return ret;
 	if (o->call && rrc_sysnr(o->call) < 0)
 		return rrc_fail_exit(err, RRC_EXIT_USAGE, EINVAL, "there is no call named %s", o->call);
 	for (int i = 0; i < n && !ret; i++) {

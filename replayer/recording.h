@@ -17,7 +17,7 @@ struct rrc_epoch_log {
 	uint8_t *buf;
 	size_t len, size;
 	uint64_t pos;
-	uint64_t last_ns;	/* exit_ns of the last record; 0: none */
+	uint64_t last_ns; /* exit_ns of the last record; 0: none */
 };
 
 /* Numbers of the checkpoints in a recording, ascending; *numbers is the caller's to free. Returns how
@@ -25,13 +25,18 @@ struct rrc_epoch_log {
 int rrc_recording_list(const char *dir, uint64_t **numbers, struct rrc_error *err);
 
 /* Manifest of one checkpoint, all its files verified. NULL on failure. */
-struct rrc_manifest *rrc_recording_manifest(const char *dir, uint64_t number, struct rrc_error *err);
+struct rrc_manifest *rrc_recording_manifest(const char *dir, uint64_t number,
+					    struct rrc_error *err);
+
+/* 1: the recording ended in good order, and its newest checkpoint is there. 0: nothing says so; what
+ * recorded was stopped in the middle. Negative: damaged. */
+int rrc_recording_ended(const char *dir, struct rrc_error *err);
 
 /* Directory of one checkpoint into buf. */
 int rrc_recording_path(const char *dir, uint64_t number, char *buf, size_t size);
 
-/* The log behind checkpoint `number`: every frame and record checked, the cut itself left out. A
- * missing log file is an error. */
+/* The log behind checkpoint `number`, up to the next checkpoint that is there: every frame and record
+ * checked, the cut itself left out. Missing parts are an error. */
 int rrc_recording_log(const char *dir, uint64_t number, struct rrc_epoch_log *log,
 		      struct rrc_error *err);
 void rrc_epoch_log_free(struct rrc_epoch_log *log);

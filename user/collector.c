@@ -13,21 +13,21 @@
 #include "util.h"
 #include "wire.h"
 
-#define RRC_BATCH (1u << 20)	/* records are made a frame when so many bytes are there */
-#define RRC_RESTART_BLOCK 516	/* ERESTART_RESTARTBLOCK: the kernel's own, never seen by programs */
-#define RRC_NO_BARRIER UINT64_MAX
+#define RRC_BATCH	  (1u << 20) /* records are made a frame when so many bytes are there */
+#define RRC_RESTART_BLOCK 516 /* ERESTART_RESTARTBLOCK: the kernel's own, never seen by programs */
+#define RRC_NO_BARRIER	  UINT64_MAX
 
 struct rrc_collector {
 	struct rrc_collector_opts o;
 	struct rrc_packer *packer;
 	struct rrc_sendfile *sendfile;
-	uint8_t *buf;		/* records not emitted yet */
+	uint8_t *buf; /* records not emitted yet */
 	size_t len, size;
-	uint64_t pos;		/* of the end of buf */
+	uint64_t pos; /* of the end of buf */
 	uint64_t stamp;
 	int emitting;
 	int files_changed, files_mapped;
-	int failed;		/* first error of this drain */
+	int failed; /* first error of this drain */
 	uint64_t lost_seen;
 	/* First barrier before and behind the newest cut: a commit forgets the former. */
 	uint64_t barrier, barrier_after_cut, cut_pos;
@@ -80,7 +80,8 @@ static int flush(struct rrc_collector *c)
 	if (!c->len)
 		return 0;
 	if (c->emitting) {
-		n = rrc_packer_log(c->packer, c->buf, (uint32_t)c->len, c->pos - c->len, c->stamp, &frame);
+		n = rrc_packer_log(c->packer, c->buf, (uint32_t)c->len, c->pos - c->len, c->stamp,
+				   &frame);
 		if (n < 0)
 			return (int)n;
 		c->stats.frames++;
@@ -105,14 +106,20 @@ static uint8_t *room(struct rrc_collector *c, size_t n)
 	return c->buf + c->len;
 }
 
-static void barrier(struct rrc_collector *c, unsigned int nr)
+static void barrier(struct rrc_collector *c, const struct rrc_rec *rec)
 {
+	int call =
+		(rec->kind == RRC_REC_SYSCALL || rec->kind == RRC_REC_ENTER) && rec->nr < RRC_NSYS;
 	uint64_t *first = &c->barrier_after_cut;
 
 	c->stats.barriers++;
+	if (call)
+		c->stats.call_barriers[rec->nr]++;
+	else if (rec->kind < RRC_REC_KINDS)
+		c->stats.kind_barriers[rec->kind]++;
 	if (*first == RRC_NO_BARRIER) {
 		*first = c->pos;
-		c->barrier_nr = nr;
+		c->barrier_nr = rec->nr;
 	}
 }
 
@@ -157,7 +164,7 @@ static int append(struct rrc_collector *c, const struct rrc_rec *rec)
 		return -ENOMEM;
 	memcpy(at, rec, rec->size);
 	if (rec->flags & RRC_F_BARRIER)
-		barrier(c, rec->nr);
+		barrier(c, rec);
 	c->len += rec->size;
 	c->pos += rec->size;
 	c->stats.records++;
@@ -169,7 +176,8 @@ static int append(struct rrc_collector *c, const struct rrc_rec *rec)
 static int may_change_files(const struct rrc_rec *rec)
 {
 	return rec->ret >= 0 && rec->nr < RRC_NSYS && rrc_sysrow(rec->nr)->flags & RRC_ROW_FILES &&
-	       (rec->fdkind == RRC_FD_REG || rec->fdkind == RRC_FD_DIR || rec->fdkind == RRC_FD_NONE);
+	       (rec->fdkind == RRC_FD_REG || rec->fdkind == RRC_FD_DIR ||
+		rec->fdkind == RRC_FD_NONE);
 }
 
 static int on_record(void *ctx, const struct rrc_rec *rec)
@@ -228,7 +236,8 @@ static int take_in(struct rrc_collector *c, uint64_t stamp)
 	lost = stats.lost;
 	if (lost != c->lost_seen) {
 		/* Rule 4: something is missing; it may lie before any record that we took in. */
-		ret = append_made(c, RRC_REC_LOST, 0, (int64_t)(lost - c->lost_seen), RRC_F_BARRIER);
+		ret = append_made(c, RRC_REC_LOST, 0, (int64_t)(lost - c->lost_seen),
+				  RRC_F_BARRIER);
 		c->stats.lost += lost - c->lost_seen;
 		c->lost_seen = lost;
 	}

@@ -11,6 +11,7 @@
 
 #include "err.h"
 #include "record.h"
+#include "syscalls.h"
 
 struct rrc_recorder;
 struct rrc_collector;
@@ -55,6 +56,8 @@ int rrc_collector_files_changed(const struct rrc_collector *c);
 
 struct rrc_collector_stats {
 	uint64_t records, raw_bytes, frame_bytes, frames, barriers, lost;
+	uint64_t call_barriers[RRC_NSYS]; /* of these, raised by calls, and by what is no call */
+	uint64_t kind_barriers[RRC_REC_KINDS];
 };
 const struct rrc_collector_stats *rrc_collector_stats(const struct rrc_collector *c);
 

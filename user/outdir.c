@@ -10,6 +10,7 @@
 
 #include "outdir.h"
 #include "util.h"
+#include "wire.h"
 
 struct rrc_outdir {
 	char dir[PATH_MAX - 64];
@@ -47,8 +48,8 @@ struct rrc_outdir *rrc_outdir_open(const char *dir, struct rrc_error *err)
 		   strlen(o->path) >= sizeof(o->dir)) {
 		rrc_fail(err, errno ? errno : ENAMETOOLONG, "%s: %s", dir, strerror(errno));
 	} else if ((ret = is_empty(dir)) <= 0) {
-		rrc_fail(err, ret ? ret : ENOTEMPTY, "%s is not empty: a recording goes into a new directory",
-			 dir);
+		rrc_fail(err, ret ? ret : ENOTEMPTY,
+			 "%s is not empty: a recording goes into a new directory", dir);
 	} else {
 		snprintf(o->dir, sizeof(o->dir), "%s", o->path);
 		return o;
@@ -94,5 +95,19 @@ int rrc_outdir_write(struct rrc_outdir *o, const void *frame, size_t len)
 			return -errno;
 		done += n < 0 ? 0 : (size_t)n;
 	}
+	return 0;
+}
+
+/* A frame of its own, so that it has a checksum. */
+int rrc_outdir_end(struct rrc_outdir *o, uint64_t number, uint64_t pos, struct rrc_error *err)
+{
+	rrc_autoclose int fd = -1;
+	struct rrc_frame f;
+
+	rrc_frame_seal(&f, RRC_FRAME_BYE, 0, NULL, 0, 0, pos, number);
+	snprintf(o->path, sizeof(o->path), "%s/end", o->dir);
+	fd = open(o->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, &f, sizeof(f)) != sizeof(f))
+		return rrc_fail(err, errno, "%s: %s", o->path, strerror(errno));
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A recording in a directory (`-o DIR`): ckpt-NNNNNN/ with manifest and images for each checkpoint,
- * and log-NNNNNN with the frames from its cut to the next.
+ * log-NNNNNN with the frames from its cut to the next, and `end`, which says where the log ends.
  */
 #ifndef RRC_OUTDIR_H
 #define RRC_OUTDIR_H
@@ -25,5 +25,9 @@ int rrc_outdir_cut(struct rrc_outdir *o, uint64_t number, struct rrc_error *err)
 
 /* Appends a frame. */
 int rrc_outdir_write(struct rrc_outdir *o, const void *frame, size_t len);
+
+/* The recording ends in good order: its newest whole checkpoint is `number`, its log ends at `pos`.
+ * Without this a log that was cut between two frames could not be told from a whole one. */
+int rrc_outdir_end(struct rrc_outdir *o, uint64_t number, uint64_t pos, struct rrc_error *err);
 
 #endif

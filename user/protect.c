@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 
+#include "explain.h"
 #include "log.h"
 #include "netcfg.h"
 #include "protect.h"
@@ -278,6 +279,15 @@ static void flush_out(struct rrc_protect *p)
 	rrc_protect_release(p, rrc_now_ns(CLOCK_MONOTONIC));
 }
 
+static int end_recording(struct rrc_protect *p, struct rrc_error *err)
+{
+	if (!p->err.code && rrc_protect_drain(p, rrc_now_ns(CLOCK_MONOTONIC)))
+		*err = p->err;
+	else if (!p->err.code && p->committed)
+		rrc_outdir_end(p->out, p->committed, rrc_collector_pos(p->collector), err);
+	return err->code;
+}
+
 /* 0: everything may go on without us. Else the container must stay as silent as it is (rule 7). */
 static int part(struct rrc_protect *p, struct rrc_error *err)
 {
@@ -287,8 +297,8 @@ static int part(struct rrc_protect *p, struct rrc_error *err)
 		return -EBUSY;
 	if (!p->collector)
 		return 0;
-	if (!p->o->backup)
-		return rrc_protect_drain(p, rrc_now_ns(CLOCK_MONOTONIC)) ? p->err.code : 0;
+	if (p->out)
+		return end_recording(p, err);
 	flush_out(p);
 	if (p->have_backup)
 		return rrc_backup_bye(&p->backup, RRC_BYE_MS, err);
@@ -353,6 +363,8 @@ int rrc_protect(const struct rrc_options *o, struct rrc_error *err)
 	silent = part(&p, &parting);
 	if (p.collector)
 		rrc_protect_status(&p, rrc_now_ns(CLOCK_MONOTONIC));
+	if (p.collector && o->explain)
+		rrc_explain(rrc_collector_stats(p.collector));
 	if (p.spawned)
 		code = finish_command(&p, ret ? NULL : err);
 	tear_down(&p, silent);

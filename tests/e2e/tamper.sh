@@ -15,6 +15,24 @@ replay=${RRC_ASAN_BIN:-$BIN}/rrc-replay
 "$BIN/rrc-trace" -o "$WORK/good" -- bash -c 'seq 1 200 | sort -rn | head -n 3' > "$WORK/out" 2> "$WORK/err" \
 	< /dev/null || { not_ok "cannot record: $(tail -n 1 "$WORK/err")"; exit 1; }
 check "the directory replays as it is" "$replay" "$WORK/good" || exit 1
+cp -a "$WORK/good" "$WORK/killed"
+rm "$WORK/killed/end"
+check "a recording that was not ended replays as far as it goes" "$replay" "$WORK/killed" &&
+	{ grep -q 'warning: .*has no end' "$WORK/check.log" || not_ok "without a warning"; }
+
+# Whole frames missing from the end of a log: every checksum that is left is right.
+last=0 at=0 size=$(stat -c %s "$WORK/good/log-000001")
+while (( at < size )); do
+	last=$at
+	at=$((at + 40 + $(od -An -tu4 -j $((at + 8)) -N 4 "$WORK/good/log-000001")))
+done
+cp -a "$WORK/good" "$WORK/short"
+truncate -s "$last" "$WORK/short/log-000001"
+rc=0
+"$replay" "$WORK/short" > "$WORK/out" 2> "$WORK/err" || rc=$?
+if (( rc == 1 )) && [[ -s $WORK/err ]]; then ok "a log cut between two frames is refused"
+else not_ok "a log cut between two frames: exit $rc: $(head -n 3 "$WORK/err")"; fi
+
 mapfile -t files < <(cd "$WORK/good" && find . -type f -size +0 | sort)
 
 # flip FILE AT: changes one bit there.

@@ -47,6 +47,8 @@ static const struct rrc_call_ops *ops_of(unsigned int nr)
 		return &rrc_ops_pair;
 	case RRC_NR_sched_setaffinity:
 		return &rrc_ops_affinity;
+	case RRC_NR_linkat:
+		return &rrc_ops_linkat;
 	default:
 		return &plain;
 	}

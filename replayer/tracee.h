@@ -211,7 +211,7 @@ extern const struct rrc_call_ops rrc_ops_read, rrc_ops_write, rrc_ops_sendfile, 
 	rrc_ops_open, rrc_ops_accept, rrc_ops_connect, rrc_ops_sockio, rrc_ops_sockopt,
 	rrc_ops_shutdown, rrc_ops_fcntl, rrc_ops_mmap, rrc_ops_mremap, rrc_ops_clone, rrc_ops_wait,
 	rrc_ops_kill, rrc_ops_sigsuspend, rrc_ops_sync, rrc_ops_pair, rrc_ops_affinity,
-	rrc_ops_close;
+	rrc_ops_close, rrc_ops_linkat;
 
 /* The record at the head is of a call and t stands at one (TR_CALL) or has made it (TR_DONE).
  * 1: passed; 0: has to wait; negative: failed or diverged. */

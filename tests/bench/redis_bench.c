@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Measures a redis: SETs in a closed loop over some connections, each with some requests in flight.
+ * With --wait every SET is followed by WAIT 1 0, so that its reply means a replica has it. One
+ * thread; what it prints is one JSON object. The checked load of tests/faults does more and costs more.
+ */
+#include "../faults/load.h"
+
+#include <getopt.h>
+#include <sys/epoll.h>
+
+struct conn {
+	int fd;
+	uint64_t begin;		/* when the requests in flight were sent */
+	unsigned int replies;	/* lines still to come */
+	size_t unsent;
+};
+
+struct bench {
+	const char *host, *port;
+	int connections, epoll;
+	unsigned int depth, value;
+	bool wait;
+	double seconds, warmup;
+	char *batch;
+	size_t len;
+	uint64_t measure, end;
+	struct hist hist;
+};
+
+static void make_batch(struct bench *b)
+{
+	const char *wait = b->wait ? "*3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$1\r\n0\r\n" : "";
+	size_t one = b->value + 128;
+	unsigned int i;
+
+	b->batch = must(malloc(b->depth * one));
+	for (i = 0; i < b->depth; i++) {
+		b->len += (size_t)sprintf(b->batch + b->len, "*3\r\n$3\r\nSET\r\n$8\r\nkey-%04u\r\n$%u\r\n",
+					  i % 10000, b->value);
+		memset(b->batch + b->len, 'v', b->value);
+		b->len += b->value;
+		b->len += (size_t)sprintf(b->batch + b->len, "\r\n%s", wait);
+	}
+}
+
+static void send_rest(struct bench *b, struct conn *c)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = c };
+	ssize_t n = send(c->fd, b->batch + b->len - c->unsent, c->unsent, MSG_NOSIGNAL);
+
+	if (n < 0 && errno != EAGAIN)
+		die("send: %s", strerror(errno));
+	c->unsent -= n > 0 ? (size_t)n : 0;
+	if (c->unsent)
+		ev.events |= EPOLLOUT;
+	if (epoll_ctl(b->epoll, EPOLL_CTL_MOD, c->fd, &ev))
+		die("epoll_ctl: %s", strerror(errno));
+}
+
+static void next_batch(struct bench *b, struct conn *c, uint64_t now)
+{
+	ssize_t n;
+
+	c->begin = now;
+	c->replies = b->depth * (b->wait ? 2 : 1);
+	n = send(c->fd, b->batch, b->len, MSG_NOSIGNAL);
+	if (n < 0 && errno != EAGAIN)
+		die("send: %s", strerror(errno));
+	c->unsent = b->len - (n > 0 ? (size_t)n : 0);
+	if (c->unsent)
+		send_rest(b, c);
+}
+
+/* +OK for a SET, :N for a WAIT: each reply is a line. */
+static void read_replies(struct bench *b, struct conn *c)
+{
+	char buf[16384];
+	ssize_t n = recv(c->fd, buf, sizeof(buf), 0), i;
+	uint64_t now;
+	unsigned int k;
+
+	if (n < 0 && errno == EAGAIN)
+		return;
+	if (n <= 0)
+		die("the server closed a connection: %s", n ? strerror(errno) : "end");
+	for (i = 0; i < n; i++) {
+		if (buf[i] == '-')
+			die("the server reports: %.*s", (int)(n - i < 80 ? n - i : 80), buf + i);
+		if (buf[i] == ':' && i + 1 < n && buf[i + 1] == '0')
+			die("WAIT: no replica had it");
+		c->replies -= buf[i] == '\n';
+	}
+	if (c->replies || c->unsent)
+		return;
+	now = now_ns();
+	if (c->begin >= b->measure)
+		for (k = 0; k < b->depth; k++)
+			hist_add(&b->hist, now - c->begin);
+	if (now < b->end)
+		next_batch(b, c, now);
+}
+
+static void connect_one(struct bench *b, struct conn *c)
+{
+	struct epoll_event out = { .events = EPOLLOUT, .data.ptr = c }, got;
+	struct epoll_event in = { .events = EPOLLIN, .data.ptr = c };
+	socklen_t len = sizeof(int);
+	int err = 0;
+
+	c->fd = start_connect(b->host, b->port);
+	if (c->fd < 0 || epoll_ctl(b->epoll, EPOLL_CTL_ADD, c->fd, &out) ||
+	    epoll_wait(b->epoll, &got, 1, 10000) != 1 ||
+	    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len) || err ||
+	    epoll_ctl(b->epoll, EPOLL_CTL_MOD, c->fd, &in))
+		die("cannot connect to %s port %s", b->host, b->port);
+}
+
+static void run(struct bench *b)
+{
+	struct conn *conn = must(calloc((size_t)b->connections, sizeof(*conn)));
+	struct epoll_event ev[64];
+	uint64_t start, now;
+	int i, n;
+
+	b->epoll = epoll_create1(EPOLL_CLOEXEC);
+	for (i = 0; i < b->connections; i++)
+		connect_one(b, &conn[i]);
+	start = now_ns();
+	b->measure = start + (uint64_t)(b->warmup * NS);
+	b->end = b->measure + (uint64_t)(b->seconds * NS);
+	for (i = 0; i < b->connections; i++)
+		next_batch(b, &conn[i], now_ns());
+	while ((now = now_ns()) < b->end) {
+		n = epoll_wait(b->epoll, ev, 64, (int)((b->end - now) / MS) + 1);
+		for (i = 0; i < n; i++) {
+			if (ev[i].events & EPOLLOUT)
+				send_rest(b, ev[i].data.ptr);
+			if (ev[i].events & ~(uint32_t)EPOLLOUT)
+				read_replies(b, ev[i].data.ptr);
+		}
+	}
+	printf("{\"connections\":%d,\"pipeline\":%u,\"wait\":%s,\"requests\":%llu,\"rate\":%.1f,",
+	       b->connections, b->depth, b->wait ? "true" : "false", (unsigned long long)b->hist.n,
+	       (double)b->hist.n / ((double)(now - b->measure) / NS));
+	hist_json(&b->hist, stdout);
+	printf("}\n");
+	free(conn);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option opts[] = {
+		{ "host", 1, 0, 'h' }, { "port", 1, 0, 'p' }, { "connections", 1, 0, 'c' },
+		{ "pipeline", 1, 0, 'P' }, { "seconds", 1, 0, 's' }, { "warmup", 1, 0, 'u' },
+		{ "value-size", 1, 0, 'v' }, { "wait", 0, 0, 'w' }, { 0 },
+	};
+	static struct bench b = { .host = "127.0.0.1", .port = "6379", .connections = 1, .depth = 1,
+		.value = 64, .seconds = 3, .warmup = 0.3 };
+	int o;
+
+	while ((o = getopt_long(argc, argv, "", opts, NULL)) != -1) {
+		switch (o) {
+		case 'h': b.host = optarg; break;
+		case 'p': b.port = optarg; break;
+		case 'c': b.connections = (int)arg_number("--connections", optarg, 1, 1000); break;
+		case 'P': b.depth = (unsigned int)arg_number("--pipeline", optarg, 1, 1024); break;
+		case 's': b.seconds = arg_number("--seconds", optarg, 0.1, 1e5); break;
+		case 'u': b.warmup = arg_number("--warmup", optarg, 0, 1e3); break;
+		case 'v': b.value = (unsigned int)arg_number("--value-size", optarg, 1, 65536); break;
+		case 'w': b.wait = true; break;
+		default: die("usage: redis_bench [--host A] [--port P] [--connections N] [--pipeline N]\n"
+			     "       [--seconds S] [--warmup S] [--value-size N] [--wait]");
+		}
+	}
+	if (optind < argc)
+		die("redis_bench takes no arguments");
+	make_batch(&b);
+	run(&b);
+	return b.hist.n ? 0 : 1;
+}

@@ -30,10 +30,11 @@ void rrc_root_remove(const char *dir)
 	nftw(dir, unlink_one, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
+/* What is there already is replaced, directories stay with what is in them: tar's way without options. */
 static int run_tar(const char *tar, const char *layer, struct rrc_error *err)
 {
 	const char *argv[] = { "tar", "-C", layer, "-xpf", tar, "--xattrs", "--xattrs-include=*",
-			       "--numeric-owner", "--same-owner", "--unlink-first", NULL };
+			       "--numeric-owner", "--same-owner", NULL };
 	pid_t pid = fork();
 	int st;
 

@@ -12,6 +12,7 @@
 #include "pipes.h"
 #include "ptrace.h"
 #include "clockq.h"
+#include "stopframe.h"
 #include "tracee.h"
 #include "util.h"
 #include "vdso.h"
@@ -179,6 +180,12 @@ static int start_thread(struct rrc_engine *e, struct tracee *t)
 
 static int start_all(struct rrc_engine *e, struct rrc_error *err)
 {
+	for (struct tracee *t = e->threads; t; t = t->next) {
+		int r = rrc_leave_stop_handler(t->tid, rrc_next_rec(e, t));
+
+		if (r < 0 && r != -ESRCH)
+			return rrc_fail(err, r, "thread %u: %s", t->ns_tid, strerror(-r));
+	}
 	for (struct tproc *p = e->procs; p; p = p->next) {
 		siginfo_t si = { .si_signo = SIGCONT, .si_code = SI_QUEUE };
 

@@ -148,12 +148,13 @@ static void on_checkpoint(struct rrc_protect *p, const struct rrc_worker_result 
 	uint64_t now = rrc_now_ns(CLOCK_MONOTONIC);
 
 	if (r->ret) {
-		rrc_log(RRC_LOG_WARN, "%s", r->err.msg);
 		p->retry_at = now + RRC_RETRY_NS;
 		/* Without the first one there is nothing to go on with. */
 		if (!p->committed && (p->out || r->err.exit == RRC_EXIT_HOST || r->err.exit == RRC_EXIT_FAILED)) {
 			p->err = r->err;
 			p->done = 1;
+		} else {
+			rrc_log(RRC_LOG_WARN, "%s", r->err.msg);
 		}
 		return;
 	}

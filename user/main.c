@@ -99,7 +99,7 @@ static error_t parse_opt(int key, char *arg, struct argp_state *st)
 		break;
 	case OPT_LOSS:
 		if (strcmp(arg, "stop") && strcmp(arg, "continue"))
-			argp_error(st, "--on-backup-loss %s: stop or continue", arg);
+			argp_error(st, "--on-backup-loss %s: stop or continue", arg ? arg : "");
 		o->on_loss = strcmp(arg, "continue") ? RRC_LOSS_STOP : RRC_LOSS_CONTINUE;
 		break;
 	case OPT_NO_GATE:

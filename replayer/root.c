@@ -179,7 +179,8 @@ static int bind(const char *new_root, const char *at)
 {
 	char target[PATH_MAX];
 
-	snprintf(target, sizeof(target), "%s%s", new_root, at);
+	if (snprintf(target, sizeof(target), "%s%s", new_root, at) >= (int)sizeof(target))
+		return -ENAMETOOLONG;
 	return mount(at, target, NULL, MS_BIND | MS_REC, NULL) ? -errno : 0;
 }
 

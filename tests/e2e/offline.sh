@@ -67,3 +67,11 @@ program_case sqlite sqlite3 :memory: 'create table t(a, b);
 program_case openssl openssl dgst -sha256 /bin/bash
 # shellcheck disable=SC2016 # the inner shell expands it
 program_case bash bash -c 'seq 1 2000 | sort -rn | head -n 5; for i in 1 2 3; do echo $i | tr 1-3 a-c; done'
+
+# What could not be recorded for replay is named: userfaultfd(2), which has no row that replays.
+"$BIN/rrc-trace" --explain --json -o "$WORK/explain" -- python3 -c 'import ctypes
+ctypes.CDLL(None).syscall(323, 0)' > "$WORK/explain.out" 2> "$WORK/explain.err" < /dev/null
+if grep -q 'times not to be replayed: userfaultfd' "$WORK/explain.err" &&
+	grep '^{"event":"barriers"' "$WORK/explain.out" | jq -e '.total > 0 and .causes.userfaultfd == 1' > /dev/null
+then ok "--explain names the call"
+else not_ok "--explain: $(tail -n 2 "$WORK/explain.err")"; fi

@@ -157,7 +157,7 @@ static int one_epoch(const struct rrc_offline_opts *o, uint64_t number, struct r
 		ret = e.netns < 0 ? e.netns : 0;
 	}
 	if (!ret && !(rrc_manifest_info(e.manifest)->flags & RRC_MANIFEST_OWN_ROOT))
-		ret = rrc_root_isolate(err);
+		ret = rrc_root_isolate(getppid(), err);
 	if (!ret)
 		ret = replay_epoch(&e, err);
 	if (e.netns >= 0)
@@ -191,7 +191,7 @@ static int in_child(const struct rrc_offline_opts *o, uint64_t number, struct rr
 	close(pipefd[0]);
 	if (pid > 0)
 		waitpid(pid, &st, 0);
-	rrc_root_isolated_end();
+	rrc_root_isolated_end(getpid());
 	return err->code;
 }
 

@@ -14,7 +14,7 @@
 #include "root.h"
 #include "util.h"
 
-#define RRC_ISOLATE_DIR "/run/rrc-isolated"
+#define RRC_ISOLATE_DIR "/run/rrc-isolated-%d" /* of the process that started the replay */
 
 static int unlink_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
@@ -159,12 +159,13 @@ static int under(const char *path, const char *dir)
 }
 
 /* Covers one mount point of the old root at the same place of the new one. */
-static int cover(const char *new_root, const char *at, unsigned int i, struct rrc_error *err)
+static int cover(const char *dir, const char *new_root, const char *at, unsigned int i,
+		 struct rrc_error *err)
 {
 	char upper[PATH_MAX], ovl[PATH_MAX], target[PATH_MAX], opts[4 * PATH_MAX];
 
-	snprintf(upper, sizeof(upper), RRC_ISOLATE_DIR "/u%u", i);
-	snprintf(ovl, sizeof(ovl), RRC_ISOLATE_DIR "/w%u", i);
+	snprintf(upper, sizeof(upper), "%s/u%u", dir, i);
+	snprintf(ovl, sizeof(ovl), "%s/w%u", dir, i);
 	snprintf(target, sizeof(target), "%s%s", new_root, i ? at : "");
 	mkdir(upper, 0755);
 	mkdir(ovl, 0755);
@@ -184,30 +185,34 @@ static int bind(const char *new_root, const char *at)
 	return mount(at, target, NULL, MS_BIND | MS_REC, NULL) ? -errno : 0;
 }
 
-void rrc_root_isolated_end(void)
+void rrc_root_isolated_end(pid_t owner)
 {
-	rmdir(RRC_ISOLATE_DIR);
+	char dir[64];
+
+	snprintf(dir, sizeof(dir), RRC_ISOLATE_DIR, owner);
+	rmdir(dir);
 }
 
-int rrc_root_isolate(struct rrc_error *err)
+int rrc_root_isolate(pid_t owner, struct rrc_error *err)
 {
 	static const char *const kept[] = { "/proc", "/sys", "/dev", "/run" };
-	const char *root = RRC_ISOLATE_DIR "/root";
-	char line[4096], at[PATH_MAX], type[64];
+	char dir[64], root[80], line[4096], at[PATH_MAX], type[64];
 	rrc_autofclose FILE *f = NULL;
 	unsigned int n = 1;
 	int ret;
 
 	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
 		return rrc_fail(err, errno, "cannot make a mount namespace: %s", strerror(errno));
-	mkdir(RRC_ISOLATE_DIR, 0700);
-	if (mount("rrc", RRC_ISOLATE_DIR, "tmpfs", 0, "mode=700"))
+	snprintf(dir, sizeof(dir), RRC_ISOLATE_DIR, owner);
+	snprintf(root, sizeof(root), "%s/root", dir);
+	mkdir(dir, 0700);
+	if (mount("rrc", dir, "tmpfs", 0, "mode=700"))
 		return rrc_fail(err, errno, "cannot mount a tmpfs: %s", strerror(errno));
 	mkdir(root, 0755);
 	f = fopen("/proc/self/mounts", "re");
 	if (!f)
 		return rrc_fail(err, errno, "/proc/self/mounts: %s", strerror(errno));
-	ret = cover(root, "/", 0, err);
+	ret = cover(dir, root, "/", 0, err);
 	while (!ret && fgets(line, sizeof(line), f)) {
 		int skip = 0;
 
@@ -215,7 +220,7 @@ int rrc_root_isolate(struct rrc_error *err)
 			continue;
 		for (size_t i = 0; i < RRC_ARRAY_SIZE(kept); i++)
 			skip |= under(at, kept[i]);
-		if (!skip && cover(root, at, n++, NULL))
+		if (!skip && cover(dir, root, at, n++, NULL))
 			bind(root, at);
 	}
 	for (size_t i = 0; !ret && i < RRC_ARRAY_SIZE(kept); i++)

@@ -6,6 +6,8 @@
 #ifndef RRC_ROOT_H
 #define RRC_ROOT_H
 
+#include <sys/types.h>
+
 #include "err.h"
 #include "manifest.h"
 
@@ -19,11 +21,12 @@ int rrc_root_mount(const char *base, const char *layer, const char *work, char *
 void rrc_root_unmount(const char *work);
 
 /* For a recording that shared its host's mounts: puts this process into a mount namespace of its own where
- * every file system that can be written is below a scratch layer in memory. */
-int rrc_root_isolate(struct rrc_error *err);
+ * every file system that can be written is below a scratch layer in memory. owner: the process that will say
+ * when it is over. */
+int rrc_root_isolate(pid_t owner, struct rrc_error *err);
 
 /* From outside of that namespace, when nobody is in it any more: takes the mount point away. */
-void rrc_root_isolated_end(void);
+void rrc_root_isolated_end(pid_t owner);
 
 /* rm -r, without leaving the file system. */
 void rrc_root_remove(const char *dir);

@@ -291,8 +291,10 @@ static int end_recording(struct rrc_protect *p, struct rrc_error *err)
 /* 0: everything may go on without us. Else the container must stay as silent as it is (rule 7). */
 static int part(struct rrc_protect *p, struct rrc_error *err)
 {
-	if (p->worker)
-		rrc_worker_finish(p->worker);
+	uint64_t whole = p->worker ? rrc_worker_finish(p->worker) : 0;
+
+	if (whole && p->out)
+		p->committed = whole;
 	if (p->state == RRC_STATE_SILENT)
 		return -EBUSY;
 	if (!p->collector)

@@ -189,14 +189,17 @@ int rrc_worker_serve(struct rrc_worker *w, struct rrc_worker_result *res)
 	return 1;
 }
 
-void rrc_worker_finish(struct rrc_worker *w)
+uint64_t rrc_worker_finish(struct rrc_worker *w)
 {
 	struct rrc_worker_result res;
+	uint64_t whole = 0;
 
 	while (w->busy) {
 		struct pollfd p = { w->fd, POLLIN, 0 };
 
 		poll(&p, 1, -1);
-		rrc_worker_serve(w, &res);
+		if (rrc_worker_serve(w, &res) && !res.ret)
+			whole = res.number;
 	}
+	return whole;
 }

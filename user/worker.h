@@ -42,6 +42,6 @@ int rrc_worker_busy(const struct rrc_worker *w);
 int rrc_worker_serve(struct rrc_worker *w, struct rrc_worker_result *res);
 
 /* Serves until the running checkpoint, if any, is over. */
-void rrc_worker_finish(struct rrc_worker *w);
+uint64_t rrc_worker_finish(struct rrc_worker *w);	/* number of the one that became whole; 0: none */
 
 #endif

@@ -144,7 +144,10 @@ int rrc_signal_attach(struct rrc_engine *e, struct tracee *t)
 	if (!rec || rec->kind != RRC_REC_SIGNAL || rec->ret == SIGKILL || t->expect != RRC_NO_REC)
 		return 0;
 	s = signal_of(rec);
-	if (!s || s->orig_ax < 0 || !belongs(t, s))
+	/* CRIU set it back to before its call, and there the signal came: the image has no orig_rax */
+	if (!s || s->orig_ax < 0 ||
+	    (!belongs(t, s) && !(t->regs.orig_rax == (uint64_t)-1 && s->ip == t->regs.rip &&
+				 s->sp == t->regs.rsp)))
 		return 0;
 	t->expect = t->next_rec;
 	unblock(t, (int)rec->ret);

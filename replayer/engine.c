@@ -168,8 +168,10 @@ static int start_thread(struct rrc_engine *e, struct tracee *t)
 
 	if (ptrace(PTRACE_GETREGS, t->tid, NULL, &t->regs))
 		return errno == ESRCH ? 0 : -errno;
-	if (!rest && !(lost && !rec))
+	if (!rest && !(lost && !rec)) {
+		rrc_signal_attach(e, t);
 		return rrc_resume(e, t, 0);
+	}
 	t->state = TR_CALL;
 	t->lost_call = true;
 	t->restart = lost;

@@ -141,6 +141,9 @@ static __always_inline void own_call(struct rrc_thread *t, struct pt_regs *regs,
 		return;
 	if (cls == RRC_BARRIER && !rrc_no_effect(nr, ret))
 		t->rec.flags |= RRC_F_BARRIER;
+	/* Rule 4: the rest of a poll() fills what this call's row knows nothing of. */
+	if (row->special == RRC_S_RESTART && ret > 0)
+		t->rec.flags |= RRC_F_BARRIER;
 	if (cfg_flag_unpatched)
 		flag_unpatched(t);
 	if (rowflags & RRC_ROW_FDRET && ret >= 0) {

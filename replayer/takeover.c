@@ -148,6 +148,17 @@ static void tell_connections(const struct takeover *t, const struct rrc_takeover
 		rrc_log(RRC_LOG_WARN, "%s: %s", t->s->name, r->failure.msg);
 }
 
+/* Rule 7: restore and replay happen where nobody sees them; the first packet waits until whatever the old
+ * primary heard of us last allows it no more. */
+static void wait_for_lease(const struct rrc_session *s)
+{
+	uint64_t safe = s->answered + s->lease_ns + RRC_MARGIN_NS;
+	struct timespec ts = { (time_t)(safe / 1000000000u), (long)(safe % 1000000000u) };
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
+		;
+}
+
 static int go_live(struct takeover *t, struct rrc_error *err)
 {
 	struct rrc_session *s = t->s;
@@ -166,6 +177,7 @@ static int go_live(struct takeover *t, struct rrc_error *err)
 	t->net = rrc_takeover_prepare(&to, err);
 	if (!t->net)
 		return err->code;
+	wait_for_lease(s);
 	ret = s->o->bridge ? rrc_netcfg_connect(s->hostif, s->o->bridge, err) : 0;
 	if (!ret)
 		ret = rrc_announce_now(&s->announcer, RRC_ANNOUNCEMENTS, err);
@@ -231,6 +243,8 @@ static int in_child(struct rrc_session *s, struct rrc_error *err)
 		rrc_event("failed", "\"reason\":%s", rrc_json_string(text, sizeof(text), err->msg));
 		if (t.engine)
 			rrc_engine_kill(t.engine);
+		if (t.work[0])
+			rrc_root_unmount(t.work);
 		return ret;
 	}
 	rrc_engine_free(t.engine);
@@ -240,7 +254,6 @@ static int in_child(struct rrc_session *s, struct rrc_error *err)
 
 int rrc_takeover(struct rrc_session *s, struct rrc_error *err)
 {
-	uint64_t safe = s->answered + s->lease_ns + RRC_MARGIN_NS, now;
 	int st = 0;
 	pid_t pid;
 
@@ -250,16 +263,8 @@ int rrc_takeover(struct rrc_session *s, struct rrc_error *err)
 	rrc_link_send(&s->log, RRC_FRAME_TAKEOVER, NULL, 0, s->end_pos, 0);
 	pthread_mutex_lock(&s->commit);
 	pid = fork();
-	if (!pid) {
-		/* The work that nobody sees can begin while the old lease runs out. */
-		now = rrc_now_ns(CLOCK_MONOTONIC);
-		if (now < safe) {
-			struct timespec ts = { 0, (long)(safe - now) };
-
-			clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
-		}
+	if (!pid)
 		_exit(in_child(s, err) ? 1 : 0);
-	}
 	pthread_mutex_unlock(&s->commit);
 	if (pid < 0)
 		return rrc_fail(err, errno, "fork: %s", strerror(errno));

@@ -5,8 +5,8 @@
 
 #include "session.h"
 
-/* The primary has fallen silent. Waits until it must be, then takes over in a process of its own, which
- * stays as the container's keeper. Returns when that process ends. */
+/* The primary has fallen silent. Takes over in a process of its own, which waits with its first packet
+ * until the other must be silent, and stays as the container's keeper. Returns when that process ends. */
 int rrc_takeover(struct rrc_session *s, struct rrc_error *err);
 
 #endif

@@ -139,6 +139,28 @@ void rrc_root_unmount(const char *work)
 	umount2(path, MNT_DETACH);
 }
 
+static int under(const char *path, const char *dir)
+{
+	size_t n = strlen(dir);
+
+	return !strncmp(path, dir, n) && (path[n] == '/' || !path[n]);
+}
+
+int rrc_root_in_use(const char *dir)
+{
+	rrc_autofclose FILE *f = fopen("/proc/self/mounts", "re");
+	char line[4096], at[PATH_MAX], real[PATH_MAX];
+	int n = 0;
+
+	if (!realpath(dir, real))
+		return errno == ENOENT ? 0 : -errno;
+	if (!f)
+		return -errno;
+	while (fgets(line, sizeof(line), f))
+		n |= sscanf(line, "%*s %4095s", at) == 1 && strcmp(at, real) && under(at, real);
+	return n;
+}
+
 /* File systems that programs keep files on, as the mount table names them. */
 static int is_disk(const char *type)
 {
@@ -149,13 +171,6 @@ static int is_disk(const char *type)
 		if (!strcmp(type, disks[i]))
 			return 1;
 	return 0;
-}
-
-static int under(const char *path, const char *dir)
-{
-	size_t n = strlen(dir);
-
-	return !strncmp(path, dir, n) && (path[n] == '/' || !path[n]);
 }
 
 /* Covers one mount point of the old root at the same place of the new one. */

@@ -20,6 +20,9 @@ int rrc_root_mount(const char *base, const char *layer, const char *work, char *
 		   struct rrc_error *err);
 void rrc_root_unmount(const char *work);
 
+/* Is something mounted below dir? 1, 0, or negative errno. */
+int rrc_root_in_use(const char *dir);
+
 /* For a recording that shared its host's mounts: puts this process into a mount namespace of its own where
  * every file system that can be written is below a scratch layer in memory. owner: the process that will say
  * when it is over. */

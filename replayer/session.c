@@ -40,6 +40,12 @@ struct rrc_session *rrc_session_new(const struct rrc_daemon_opts *o, const struc
 		rrc_session_free(s);
 		return NULL;
 	}
+	/* A container that a daemon before this one took over still runs from its files. */
+	if (rrc_root_in_use(s->dir)) {
+		rrc_fail(err, EBUSY, "%s runs here already, or something is mounted below %s", s->name, s->dir);
+		rrc_session_free(s);
+		return NULL;
+	}
 	/* What an earlier session kept belongs to another log. */
 	rrc_root_remove(s->dir);
 	if (mkdir(s->dir, 0700) && errno != EEXIST) {

@@ -35,3 +35,15 @@ Test(root, changes_go_over_what_is_there)
 	rrc_root_remove(dir);
 	cr_assert(access(dir, F_OK));
 }
+
+Test(root, knows_what_is_mounted_below)
+{
+	char dir[] = "/tmp/rrc-root-XXXXXX";
+
+	cr_assert(mkdtemp(dir));
+	cr_assert_eq(rrc_root_in_use(dir), 0);
+	cr_assert_eq(rrc_root_in_use("/"), 1);	/* /proc at least */
+	cr_assert_eq(rrc_root_in_use("/proc/self/fd"), 0);
+	cr_assert_eq(rmdir(dir), 0);
+	cr_assert_eq(rrc_root_in_use(dir), 0);	/* not there at all */
+}

@@ -289,7 +289,7 @@ static int end_recording(struct rrc_protect *p, struct rrc_error *err)
 }
 
 /* 0: everything may go on without us. Else the container must stay as silent as it is (rule 7). */
-static int part(struct rrc_protect *p, struct rrc_error *err)
+static int part(struct rrc_protect *p, int failed, struct rrc_error *err)
 {
 	uint64_t whole = p->worker ? rrc_worker_finish(p->worker) : 0;
 
@@ -301,6 +301,9 @@ static int part(struct rrc_protect *p, struct rrc_error *err)
 		return 0;
 	if (p->out)
 		return end_recording(p, err);
+	/* Rule 6: we cannot go on, so nothing may leave any more; the backup hears the link end, and serves. */
+	if (failed && p->state != RRC_STATE_OPEN)
+		return -EIO;
 	flush_out(p);
 	if (p->have_backup)
 		return rrc_backup_bye(&p->backup, RRC_BYE_MS, err);
@@ -362,7 +365,7 @@ int rrc_protect(const struct rrc_options *o, struct rrc_error *err)
 		raise_priority();
 		ret = rrc_protect_loop(&p, err);
 	}
-	silent = part(&p, &parting);
+	silent = part(&p, ret < 0, &parting);
 	if (p.collector)
 		rrc_protect_status(&p, rrc_now_ns(CLOCK_MONOTONIC));
 	if (p.collector && o->explain)

@@ -10,7 +10,7 @@ BUILD=(gcc libc6-dev make clang llvm bpftool pkg-config libbpf-dev libelf-dev zl
 	libxxhash-dev libnetfilter-queue-dev libmnl-dev libjson-c-dev libssl-dev libcriterion-dev)
 TOOLS=(clang-format clang-tidy)
 RUN=(runc iptables iproute2 procps util-linux kmod libcap2-bin ca-certificates)
-TESTS=(redis-server redis-tools lighttpd memcached nginx-light sqlite3 python3 openssl curl jq
+TESTS=(redis-server redis-tools lighttpd lighttpd-mod-webdav qemu-system-x86 cpio memcached nginx-light sqlite3 python3 openssl curl jq
 	busybox-static tcpdump gdb strace)
 # Not in every release of the distribution; scripts/criu.sh finds another way without it.
 OPTIONAL=(criu)

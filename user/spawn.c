@@ -265,6 +265,20 @@ static int spawn_with(struct rrc_spawn *s, char *const argv[], int out[2], int e
 	return ret ?: find_cmd(s, err);
 }
 
+/* glibc answers sched_getcpu() from memory that the kernel writes (rseq), which nobody could record; without
+ * it, it asks the vDSO, which is patched. What the user set stays, before it. */
+static int no_rseq(struct rrc_error *err)
+{
+	static const char name[] = "GLIBC_TUNABLES", ours[] = "glibc.pthread.rseq=0";
+	const char *old = getenv(name);
+	char value[4096];
+
+	if (snprintf(value, sizeof(value), "%s%s%s", old ? old : "", old && *old ? ":" : "", ours) >=
+	    (int)sizeof(value) || setenv(name, value, 1))
+		return rrc_fail(err, E2BIG, "%s is too long", name);
+	return 0;
+}
+
 int rrc_spawn(struct rrc_spawn *s, char *const argv[], struct rrc_error *err)
 {
 	int out[2] = { -1, -1 }, errp[2] = { -1, -1 }, ret;
@@ -272,6 +286,9 @@ int rrc_spawn(struct rrc_spawn *s, char *const argv[], struct rrc_error *err)
 	memset(s, 0, sizeof(*s));
 	s->pidfd = -1;
 	fflush(NULL); /* what we printed comes before what the command prints */
+	ret = no_rseq(err);
+	if (ret)
+		return ret;
 	ret = make_pipe(out);
 	ret = ret ?: make_pipe(errp);
 	if (ret)

@@ -147,6 +147,18 @@ static int wait_interrupted(pid_t tid)
 	}
 }
 
+/* Has it ended, with nobody having asked for it yet? Such a task refuses to be seized. */
+static bool is_zombie(pid_t tid)
+{
+	rrc_autofclose FILE *f = NULL;
+	char path[64], line[512], *p;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", tid);
+	f = fopen(path, "re");
+	p = f && fgets(line, sizeof(line), f) ? strrchr(line, ')') : NULL;
+	return p && p[1] == ' ' && (p[2] == 'Z' || p[2] == 'X');
+}
+
 static int seize_stop(pid_t tid, unsigned long options)
 {
 	if (ptrace(PTRACE_SEIZE, tid, NULL, options))
@@ -172,8 +184,12 @@ int rrc_seize_process(pid_t pid, unsigned long options, pid_t **tids, struct rrc
 		for (int i = 0; i < n && !r; i++) {
 			if (listed(*tids, have, now[i]))
 				continue;
-			again = true; /* it may have made others before it stopped */
 			r = seize_stop(now[i], options);
+			if (r == -EPERM && is_zombie(now[i])) {
+				r = 0;
+				continue;
+			}
+			again = true; /* it may have made others before it stopped */
 			if (r == -ESRCH)
 				r = 0;
 			else if (!r)

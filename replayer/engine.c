@@ -46,6 +46,10 @@ static int take_process(struct rrc_engine *e, pid_t pid, struct rrc_error *err)
 	int n, r = 0;
 
 	n = rrc_seize_process(pid, rrc_trace_options(e), &tids, err);
+	if (n == -ESRCH && pid != e->init) {
+		memset(err, 0, sizeof(*err)); /* a zombie: its parent waits for it in the log */
+		return 0;
+	}
 	if (n < 0)
 		return n;
 	p = rrc_tproc_add(e, pid, (uint32_t)rrc_ns_tid(pid), err);

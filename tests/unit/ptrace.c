@@ -228,3 +228,18 @@ Test(vdso, untouched_child_reads_clocks_unseen)
 
 	cr_assert(clock_makes_a_call(pid, go) == 0);
 }
+
+/* A process that has ended and whose parent has not asked: it is gone, not forbidden. */
+Test(ptrace, a_zombie_is_gone, .timeout = 30)
+{
+	struct rrc_error err = { 0 };
+	siginfo_t si;
+	pid_t *tids = NULL, pid = fork();
+
+	if (!pid)
+		_exit(0);
+	cr_assert(pid > 0 && waitid(P_PID, (id_t)pid, &si, WEXITED | WNOWAIT) == 0);
+	cr_assert_eq(rrc_seize_process(pid, 0, &tids, &err), -ESRCH, "%s", err.msg);
+	cr_assert_null(tids);
+	waitpid(pid, NULL, 0);
+}

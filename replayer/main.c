@@ -107,7 +107,7 @@ int main(int argc, char **argv)
 		"containers on other hosts and takes over when such a host falls silent.", NULL, NULL, NULL,
 	};
 	struct cli c = {
-		.off.attempts = 1,
+		.off.attempts = 8,	/* rule 5, as at a takeover */
 		.d = { .state = "/var/lib/rrc", .silence_ms = 90, .attempts = 8 },
 	};
 	struct rrc_error err = { 0 };

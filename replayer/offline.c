@@ -93,6 +93,7 @@ static int attempt(struct epoch *e, struct rrc_engine_report *rep, struct rrc_er
 static void say(const struct epoch *e, const struct rrc_engine_report *r, unsigned int tries, int ret)
 {
 	const char *outcome = ret == -EILSEQ ? "diverged" : ret ? "failed" : "equal";
+	char again[40] = "";
 	char text[2200];
 
 	if (e->o->json) {
@@ -106,12 +107,14 @@ static void say(const struct epoch *e, const struct rrc_engine_report *r, unsign
 		       (unsigned long long)r->barrier_at, (double)r->ns / 1e6, tries,
 		       rrc_json_string(text, sizeof(text), r->first));
 	} else {
+		if (tries > 1)
+			snprintf(again, sizeof(again), ", attempt %u", tries);
 		printf("epoch %llu: %s: %llu of %llu records, %llu calls, %llu outputs (%llu bytes) compared, "
-		       "%.1f ms%s\n",
+		       "%.1f ms%s%s\n",
 		       (unsigned long long)e->number, outcome, (unsigned long long)r->passed,
 		       (unsigned long long)r->records, (unsigned long long)r->calls,
 		       (unsigned long long)r->outputs, (unsigned long long)r->output_bytes,
-		       (double)r->ns / 1e6, r->barrier_at ? ", up to a call that cannot be replayed" : "");
+		       (double)r->ns / 1e6, again, r->barrier_at ? ", up to a call that cannot be replayed" : "");
 	}
 	fflush(stdout);
 }

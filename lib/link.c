@@ -240,11 +240,17 @@ int rrc_link_recv(struct rrc_link *l, struct rrc_frame *f, const uint8_t **paylo
 		}
 		if (grow(&l->in, &l->in_size, l->in_len + RRC_LINK_CHUNK))
 			return rrc_fail(err, ENOMEM, "no memory for a frame");
+		/* What came last did not fill the buffer: there was no more, so do not ask again. */
+		if (l->in_drained) {
+			l->in_drained = 0;
+			return 0;
+		}
 		n = recv(l->fd, l->in + l->in_len, l->in_size - l->in_len, 0);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
 			return 0;
+		l->in_drained = n > 0 && (size_t)n < l->in_size - l->in_len;
 		if (n <= 0)
 			return rrc_fail(err, n ? errno : ECONNRESET, "the other end has gone: %s",
 					n ? strerror(errno) : "connection closed");

@@ -13,6 +13,7 @@ struct rrc_link {
 	int fd;
 	uint8_t *in;
 	size_t in_len, in_size, in_at;	/* in_at: behind the frame given out last */
+	int in_drained;			/* the socket had no more when we read last */
 	uint8_t *out;
 	size_t out_len, out_done, out_size;
 };

@@ -10,6 +10,7 @@
 #include "log.h"
 #include "root.h"
 #include "session.h"
+#include "steer.h"
 #include "util.h"
 
 #define RRC_FIRST_SILENCE_NS 10000000000ull
@@ -158,10 +159,12 @@ static uint64_t patience(const struct rrc_session *s)
 int rrc_session_serve_log(struct rrc_session *s, struct rrc_error *err)
 {
 	struct sched_param sp = { .sched_priority = 1 };
+	struct rrc_steer steer;
 	int ret = 0;
 
 	/* An answer in time is what lets the primary speak. */
 	sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &sp);
+	rrc_steer_begin(&steer);
 	s->heard = rrc_now_ns(CLOCK_MONOTONIC);
 	while (!ret) {
 		struct pollfd p = { s->log.fd, POLLIN, 0 };
@@ -171,6 +174,7 @@ int rrc_session_serve_log(struct rrc_session *s, struct rrc_error *err)
 			/* No longer than a silence: the first commit may come meanwhile. */
 			poll(&p, 1, (int)(rrc_min(end - now, s->silence_ns) / 1000000u) + 1);
 			ret = take_in(s, err);
+			rrc_steer_follow(&steer, s->log.fd, now);
 			continue;
 		}
 		/* We may have been the ones who slept: look once more before believing in silence. */
@@ -179,6 +183,7 @@ int rrc_session_serve_log(struct rrc_session *s, struct rrc_error *err)
 			ret = rrc_fail(err, ETIMEDOUT, "no word from the primary for %llu ms",
 				       (unsigned long long)((now - s->heard) / 1000000u));
 	}
+	rrc_steer_end(&steer);
 	s->ended = 1;
 	if (ret == 1)
 		return 0;

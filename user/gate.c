@@ -21,11 +21,15 @@
 #define RRC_QUEUE_STR "4770"
 #define RRC_QUEUE_LEN 32768	/* packets held at most; more are dropped and TCP sends them again */
 #define RRC_RCVBUF (8 << 20)
+#define RRC_GATE_BATCH 32	/* announcements read at a time */
+#define RRC_GATE_BUF 4096	/* one of them: metadata only, some 100 bytes */
 
 struct rrc_gate {
 	struct mnl_socket *nl;
 	int netns_fd;
-	char buf[65536];
+	struct mmsghdr msgs[RRC_GATE_BATCH];
+	struct iovec iov[RRC_GATE_BATCH];
+	uint8_t bufs[RRC_GATE_BATCH][RRC_GATE_BUF];
 };
 
 /* One rule: the same words add it and take it out. */
@@ -104,10 +108,10 @@ static int config(struct rrc_gate *g, struct nlmsghdr *nlh)
 	nlh->nlmsg_flags |= NLM_F_ACK;
 	if (mnl_socket_sendto(g->nl, nlh, nlh->nlmsg_len) < 0)
 		return -errno;
-	n = mnl_socket_recvfrom(g->nl, g->buf, sizeof(g->buf));
+	n = mnl_socket_recvfrom(g->nl, g->bufs[0], sizeof(g->bufs[0]));
 	if (n < 0)
 		return -errno;
-	return mnl_cb_run(g->buf, (size_t)n, 0, 0, NULL, NULL) < 0 ? -errno : 0;
+	return mnl_cb_run(g->bufs[0], (size_t)n, 0, 0, NULL, NULL) < 0 ? -errno : 0;
 }
 
 static int bind_queue(struct rrc_gate *g)
@@ -156,6 +160,10 @@ struct rrc_gate *rrc_gate_open(int netns_fd, struct rrc_error *err)
 		return NULL;
 	}
 	g->netns_fd = netns_fd;
+	for (size_t i = 0; i < RRC_GATE_BATCH; i++) {
+		g->iov[i] = (struct iovec){ g->bufs[i], sizeof(g->bufs[i]) };
+		g->msgs[i].msg_hdr = (struct msghdr){ .msg_iov = &g->iov[i], .msg_iovlen = 1 };
+	}
 	ret = open_in_netns(g);
 	if (!ret)
 		ret = bind_queue(g);
@@ -205,29 +213,37 @@ int rrc_gate_fd(const struct rrc_gate *g)
 	return mnl_socket_get_fd(g->nl);
 }
 
+/* The packets that one datagram of the queue announces. */
+static int take_packets(const uint8_t *buf, size_t len, uint32_t *last)
+{
+	const struct nlmsghdr *nlh = (const struct nlmsghdr *)buf;
+	int left = (int)len, count = 0;
+
+	for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
+		struct nlattr *attr[NFQA_MAX + 1] = { 0 };
+		struct nfqnl_msg_packet_hdr *ph;
+
+		if (nlh->nlmsg_type != ((NFNL_SUBSYS_QUEUE << 8) | NFQNL_MSG_PACKET) ||
+		    nfq_nlmsg_parse(nlh, attr) < 0 || !attr[NFQA_PACKET_HDR])
+			continue;
+		ph = mnl_attr_get_payload(attr[NFQA_PACKET_HDR]);
+		*last = ntohl(ph->packet_id);
+		count++;
+	}
+	return count;
+}
+
+/* The queue announces each packet in a datagram of its own: many are taken with one call. */
 int rrc_gate_read(struct rrc_gate *g, uint32_t *last)
 {
-	int count = 0;
+	int count = 0, n;
 
-	for (;;) {
-		ssize_t n = recv(mnl_socket_get_fd(g->nl), g->buf, sizeof(g->buf), MSG_DONTWAIT);
-		struct nlmsghdr *nlh = (struct nlmsghdr *)g->buf;
-		int left = (int)n;
-
-		if (n <= 0)
-			return count;
-		for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
-			struct nlattr *attr[NFQA_MAX + 1] = { 0 };
-			struct nfqnl_msg_packet_hdr *ph;
-
-			if (nlh->nlmsg_type != ((NFNL_SUBSYS_QUEUE << 8) | NFQNL_MSG_PACKET) ||
-			    nfq_nlmsg_parse(nlh, attr) < 0 || !attr[NFQA_PACKET_HDR])
-				continue;
-			ph = mnl_attr_get_payload(attr[NFQA_PACKET_HDR]);
-			*last = ntohl(ph->packet_id);
-			count++;
-		}
-	}
+	do {
+		n = recvmmsg(mnl_socket_get_fd(g->nl), g->msgs, RRC_GATE_BATCH, MSG_DONTWAIT, NULL);
+		for (int i = 0; i < n; i++)
+			count += take_packets(g->bufs[i], g->msgs[i].msg_len, last);
+	} while (n == RRC_GATE_BATCH);
+	return count;
 }
 
 int rrc_gate_release(struct rrc_gate *g, uint32_t id)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The events of a protected container: one thread, one epoll, no locks on the packets' path. */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -262,14 +263,32 @@ static void on_event(struct rrc_protect *p, int fd, uint32_t events)
 		rrc_protect_drain(p, rrc_now_ns(CLOCK_MONOTONIC));	/* the ring is filling up */
 	}
 	/* What could not be sent at once goes when the link takes it. */
-	if (p->have_backup)
-		rrc_protect_watch(p, p->backup.log.fd,
-				  rrc_link_wants_write(&p->backup.log) ? EPOLLIN | EPOLLOUT : EPOLLIN);
+	if (p->have_backup && rrc_link_wants_write(&p->backup.log) != p->wants_write) {
+		p->wants_write = !p->wants_write;
+		rrc_protect_watch(p, p->backup.log.fd, p->wants_write ? EPOLLIN | EPOLLOUT : EPOLLIN);
+	}
+}
+
+/* The thread that packets wait for stays where it is: its caches are warm there, and whom it talks to may
+ * follow it (lib/steer.h). Only now, so that what was started before runs anywhere. */
+static void stay(void)
+{
+	int cpu = sched_getcpu();
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	if (cpu < 0 || cpu >= CPU_SETSIZE)
+		return;
+	CPU_SET(cpu, &one);
+	if (sched_setaffinity(0, sizeof(one), &one))
+		rrc_log(RRC_LOG_DEBUG, "may run on any CPU: %s", strerror(errno));
 }
 
 int rrc_protect_loop(struct rrc_protect *p, struct rrc_error *err)
 {
 	struct epoll_event ev[16];
+
+	stay();
 
 	while (!p->done) {
 		int n = epoll_wait(p->epoll, ev, RRC_ARRAY_SIZE(ev), -1);

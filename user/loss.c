@@ -20,6 +20,7 @@ int rrc_protect_join(struct rrc_protect *p, int timeout_ms, struct rrc_error *er
 	if (ret)
 		return ret;
 	p->have_backup = 1;
+	p->wants_write = 0;
 	p->first = 1;
 	p->backup.sent = rrc_now_ns(CLOCK_MONOTONIC);
 	/* Nothing is sent before the cut of this session's first checkpoint. */

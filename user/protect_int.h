@@ -53,7 +53,7 @@ struct rrc_protect {
 	int first;		/* the receiver has nothing yet */
 	int epoll, timer, signals, init_fd;
 	uint64_t status_at, reconnect_at;
-	int watch_ring, watch_gate, watch_log;	/* what epoll knows */
+	int wants_write;	/* epoll tells when the log link takes more */
 	int done;		/* leave the loop */
 	int ended;		/* the container ended by itself */
 	struct rrc_error err;	/* why, if done is for a failure */

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -20,6 +21,7 @@ struct rrc_worker {
 	struct rrc_worker_calls calls;
 	int fd;
 	pthread_t thread;
+	cpu_set_t home; /* where its maker might run before it settled on one CPU */
 	int busy;
 	pthread_mutex_t lock;
 	pthread_cond_t answered;
@@ -79,6 +81,8 @@ struct rrc_worker *rrc_worker_new(struct rrc_checkpointer_opts *ko, const struct
 		return NULL;
 	}
 	w->calls = *calls;
+	if (sched_getaffinity(0, sizeof(w->home), &w->home))
+		CPU_ZERO(&w->home);
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->answered, NULL);
 	w->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -121,6 +125,8 @@ static void *take(void *arg)
 	struct rrc_worker_result *r = &w->res;
 	struct rrc_manifest *m;
 
+	/* Anywhere but in the way of the thread that packets wait for, whose affinity we have from birth. */
+	sched_setaffinity(0, sizeof(w->home), &w->home);
 	m = rrc_checkpoint_take(w->k, w->number, w->first, w->dir, &r->times, &r->err);
 	if (!m) {
 		r->ret = r->err.code;

@@ -16,7 +16,7 @@
 #include "criu.h"
 #include "util.h"
 
-#define RRC_CRIU_NET "rrcnet"	/* name under which dump and restore know the network namespace */
+#define RRC_CRIU_NET "rrcnet" /* name under which dump and restore know the network namespace */
 #define RRC_MAX_ARGS 128
 
 /* CRIU raises RLIMIT_NOFILE to fs.nr_open; where a missing capability forbids that, the only way is
@@ -343,7 +343,8 @@ static size_t put_timespec(uint8_t *p, uint8_t tag, uint64_t ns)
 	return n + 2;
 }
 
-int rrc_criu_set_clock(const char *images, uint64_t mono_ns, uint64_t boot_ns, struct rrc_error *err)
+int rrc_criu_set_clock(const char *images, uint64_t mono_ns, uint64_t boot_ns,
+		       struct rrc_error *err)
 {
 	char path[PATH_MAX];
 	rrc_autoclose int fd = -1;
@@ -354,7 +355,7 @@ int rrc_criu_set_clock(const char *images, uint64_t mono_ns, uint64_t boot_ns, s
 	snprintf(path, sizeof(path), "%s/timens-0.img", images);
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT)
-		return 0;	/* a CRIU without time namespaces: nothing to set */
+		return 0; /* a CRIU without time namespaces: nothing to set */
 	if (fd < 0 || read(fd, old, sizeof(old)) != (ssize_t)sizeof(old))
 		return rrc_fail(err, errno ? errno : EBADMSG, "%s: %s", path, strerror(errno));
 	n += put_timespec(img + n, 0x0a, mono_ns);

@@ -11,13 +11,13 @@ enum rrc_exit {
 	RRC_EXIT_OK = 0,
 	RRC_EXIT_FAILED = 1,
 	RRC_EXIT_USAGE = 2,
-	RRC_EXIT_HOST = 3,	/* this host lacks something; the message says what and how to get it */
-	RRC_EXIT_DIVERGED = 4,	/* replay asked for something that the log does not have there */
+	RRC_EXIT_HOST = 3, /* this host lacks something; the message says what and how to get it */
+	RRC_EXIT_DIVERGED = 4, /* replay asked for something that the log does not have there */
 };
 
 struct rrc_error {
-	int exit;	/* enum rrc_exit; 0 while no error is set */
-	int code;	/* negative errno */
+	int exit; /* enum rrc_exit; 0 while no error is set */
+	int code; /* negative errno */
 	char msg[1024];
 };
 

@@ -13,17 +13,19 @@
 #include "link.h"
 #include "util.h"
 
-#define RRC_LINK_BUF (4 << 20)
-#define RRC_LINK_CHUNK (256 << 10)	/* read at a time */
+#define RRC_LINK_BUF   (4 << 20)
+#define RRC_LINK_CHUNK (256 << 10) /* read at a time */
 
 static int parse(const char *address, int passive, struct addrinfo **res, struct rrc_error *err)
 {
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = passive ? AI_PASSIVE : 0 };
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+				  .ai_flags = passive ? AI_PASSIVE : 0 };
 	char host[256], *port, *h = host;
 	int ret;
 
 	if (strlen(address) >= sizeof(host))
-		return rrc_fail_exit(err, RRC_EXIT_USAGE, EINVAL, "%.40s…: address too long", address);
+		return rrc_fail_exit(err, RRC_EXIT_USAGE, EINVAL, "%.40s…: address too long",
+				     address);
 	strcpy(host, address);
 	port = strrchr(host, ':');
 	if (!port || !port[1])
@@ -88,8 +90,10 @@ int rrc_link_connect(struct rrc_link *l, const char *address, int timeout_ms, st
 	}
 	if (ret) {
 		close(fd);
-		return rrc_fail(err, ret, "cannot reach the backup at %s: %s; is rrc-replay --listen "
-				"running there?", address, strerror(ret));
+		return rrc_fail(err, ret,
+				"cannot reach the backup at %s: %s; is rrc-replay --listen "
+				"running there?",
+				address, strerror(ret));
 	}
 	rrc_link_init(l, fd);
 	return 0;
@@ -136,7 +140,8 @@ static int grow(uint8_t **buf, size_t *size, size_t need)
 int rrc_link_flush(struct rrc_link *l)
 {
 	while (l->out_done < l->out_len) {
-		ssize_t n = send(l->fd, l->out + l->out_done, l->out_len - l->out_done, MSG_NOSIGNAL);
+		ssize_t n =
+			send(l->fd, l->out + l->out_done, l->out_len - l->out_done, MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -278,7 +283,8 @@ int rrc_link_recv_wait(struct rrc_link *l, struct rrc_frame *f, const uint8_t **
 		if (p.revents & POLLOUT) {
 			ret = rrc_link_flush(l);
 			if (ret)
-				return rrc_fail(err, ret, "the other end has gone: %s", strerror(-ret));
+				return rrc_fail(err, ret, "the other end has gone: %s",
+						strerror(-ret));
 		}
 	}
 }

@@ -12,14 +12,15 @@
 struct rrc_link {
 	int fd;
 	uint8_t *in;
-	size_t in_len, in_size, in_at;	/* in_at: behind the frame given out last */
-	int in_drained;			/* the socket had no more when we read last */
+	size_t in_len, in_size, in_at; /* in_at: behind the frame given out last */
+	int in_drained; /* the socket had no more when we read last */
 	uint8_t *out;
 	size_t out_len, out_done, out_size;
 };
 
 /* "HOST:PORT", "[V6]:PORT". Waits up to timeout_ms. */
-int rrc_link_connect(struct rrc_link *l, const char *address, int timeout_ms, struct rrc_error *err);
+int rrc_link_connect(struct rrc_link *l, const char *address, int timeout_ms,
+		     struct rrc_error *err);
 
 /* "ADDR:PORT", ":PORT" for any. Returns a listening descriptor. */
 int rrc_link_listen(const char *address, struct rrc_error *err);

@@ -11,7 +11,7 @@ static struct {
 	const char *tool;
 	enum rrc_log_level max;
 	int events;
-} setup = { "rrc", RRC_LOG_INFO, 1 };	/* set once by main, read only afterwards */
+} setup = { "rrc", RRC_LOG_INFO, 1 }; /* set once by main, read only afterwards */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 

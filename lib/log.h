@@ -5,7 +5,12 @@
 
 #include "err.h"
 
-enum rrc_log_level { RRC_LOG_ERROR, RRC_LOG_WARN, RRC_LOG_INFO, RRC_LOG_DEBUG };
+enum rrc_log_level {
+	RRC_LOG_ERROR,
+	RRC_LOG_WARN,
+	RRC_LOG_INFO,
+	RRC_LOG_DEBUG
+};
 
 /* Once, from main: what is printed, the name that lines begin with, and whether there are event lines
  * (not where standard output belongs to a command that we run). */

@@ -14,10 +14,10 @@
 #include "util.h"
 
 #define RRC_MANIFEST_NAME "manifest"
-#define RRC_NAME_MAX 512
+#define RRC_NAME_MAX	  512
 
 struct rrc_manifest {
-	uint8_t *buf;		/* head, then sections */
+	uint8_t *buf; /* head, then sections */
 	size_t len;
 	size_t size;
 };
@@ -127,7 +127,8 @@ static const struct {
 	[RRC_SECTION_INFO] = { sizeof(struct rrc_manifest_info), sizeof(struct rrc_manifest_info) },
 	[RRC_SECTION_FILE] = { sizeof(struct rrc_manifest_file) + 1,
 			       sizeof(struct rrc_manifest_file) + RRC_NAME_MAX },
-	[RRC_SECTION_SOCKET] = { sizeof(struct rrc_manifest_socket), sizeof(struct rrc_manifest_socket) },
+	[RRC_SECTION_SOCKET] = { sizeof(struct rrc_manifest_socket),
+				 sizeof(struct rrc_manifest_socket) },
 	[RRC_SECTION_INHERIT] = { 1, 256 },
 	[RRC_SECTION_NETCFG] = { 0, 1 << 20 },
 	[RRC_SECTION_ROOT] = { 0, 4096 },
@@ -163,7 +164,8 @@ static int check(const uint8_t *buf, size_t len, struct rrc_error *err)
 	if (head.magic != RRC_MANIFEST_MAGIC)
 		return rrc_fail(err, EBADMSG, "not a manifest of ours");
 	if (head.version != RRC_FORMAT_VERSION)
-		return rrc_fail(err, EPROTO, "manifest has format version %u, this release reads %u",
+		return rrc_fail(err, EPROTO,
+				"manifest has format version %u, this release reads %u",
 				head.version, RRC_FORMAT_VERSION);
 	if (head.length != len - sizeof(head) ||
 	    head.sum != XXH3_64bits(buf + sizeof(head), len - sizeof(head)))
@@ -207,7 +209,8 @@ struct rrc_manifest *rrc_manifest_load(const void *buf, size_t len, struct rrc_e
 
 const struct rrc_manifest_info *rrc_manifest_info(const struct rrc_manifest *m)
 {
-	return (const void *)(m->buf + sizeof(struct rrc_manifest_head) + sizeof(struct rrc_section));
+	return (const void *)(m->buf + sizeof(struct rrc_manifest_head) +
+			      sizeof(struct rrc_section));
 }
 
 const void *rrc_manifest_next(const struct rrc_manifest *m, enum rrc_section_type type,
@@ -276,9 +279,10 @@ static int add_below(struct rrc_manifest *m, int root, const char *prefix, struc
 		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
 		    (!prefix[0] && !strcmp(e->d_name, RRC_MANIFEST_NAME)))
 			continue;
-		if (snprintf(name, sizeof(name), "%s%s%s", prefix, prefix[0] ? "/" : "", e->d_name) >=
-		    (int)sizeof(name)) {
-			ret = rrc_fail(err, ENAMETOOLONG, "%s/%s: name too long", prefix, e->d_name);
+		if (snprintf(name, sizeof(name), "%s%s%s", prefix, prefix[0] ? "/" : "",
+			     e->d_name) >= (int)sizeof(name)) {
+			ret = rrc_fail(err, ENAMETOOLONG, "%s/%s: name too long", prefix,
+				       e->d_name);
 		} else if (fstatat(root, name, &st, AT_SYMLINK_NOFOLLOW)) {
 			ret = rrc_fail(err, errno, "%s: %s", name, strerror(errno));
 		} else if (S_ISDIR(st.st_mode)) {
@@ -322,8 +326,8 @@ int rrc_manifest_verify_dir(const struct rrc_manifest *m, const char *dir, struc
 		if (ret)
 			return rrc_wrap(err, "checkpoint %s", dir);
 		if (have.size != want->size || have.sum != want->sum)
-			return rrc_fail(err, EBADMSG, "%s/%s is damaged: its %s does not match", dir,
-					name, have.size != want->size ? "size" : "checksum");
+			return rrc_fail(err, EBADMSG, "%s/%s is damaged: its %s does not match",
+					dir, name, have.size != want->size ? "size" : "checksum");
 	}
 	return 0;
 }

@@ -19,65 +19,65 @@
 
 #include "err.h"
 
-#define RRC_MANIFEST_MAGIC 0x4d435252u	/* "RRCM" */
-#define RRC_MANIFEST_MAX (16u << 20)
+#define RRC_MANIFEST_MAGIC 0x4d435252u /* "RRCM" */
+#define RRC_MANIFEST_MAX   (16u << 20)
 
 struct rrc_manifest_head {
 	uint32_t magic;
-	uint32_t version;	/* RRC_FORMAT_VERSION */
-	uint64_t length;	/* of all sections */
-	uint64_t sum;		/* XXH3-64 of all sections */
+	uint32_t version; /* RRC_FORMAT_VERSION */
+	uint64_t length; /* of all sections */
+	uint64_t sum; /* XXH3-64 of all sections */
 };
 _Static_assert(sizeof(struct rrc_manifest_head) == 24, "manifest head");
 
 enum rrc_section_type {
-	RRC_SECTION_INFO = 1,	/* struct rrc_manifest_info, once, first */
-	RRC_SECTION_FILE,	/* struct rrc_manifest_file, then its name */
-	RRC_SECTION_SOCKET,	/* struct rrc_manifest_socket */
-	RRC_SECTION_INHERIT,	/* text: key that CRIU's restore must be given a descriptor for */
-	RRC_SECTION_NETCFG,	/* text: the container's link, see netcfg.h */
-	RRC_SECTION_ROOT,	/* text: path of the container's root on the primary, "" if it is the host's */
-	RRC_SECTION_COMMAND,	/* text: what runs in the container, for messages */
-	RRC_SECTION_RESTART,	/* a record: the call that its thread stood waiting in at the cut and goes on
+	RRC_SECTION_INFO = 1, /* struct rrc_manifest_info, once, first */
+	RRC_SECTION_FILE, /* struct rrc_manifest_file, then its name */
+	RRC_SECTION_SOCKET, /* struct rrc_manifest_socket */
+	RRC_SECTION_INHERIT, /* text: key that CRIU's restore must be given a descriptor for */
+	RRC_SECTION_NETCFG, /* text: the container's link, see netcfg.h */
+	RRC_SECTION_ROOT, /* text: path of the container's root on the primary, "" if it is the host's */
+	RRC_SECTION_COMMAND, /* text: what runs in the container, for messages */
+	RRC_SECTION_RESTART, /* a record: the call that its thread stood waiting in at the cut and goes on
 				 * with by restart_syscall; the image has lost that */
 };
 
 struct rrc_section {
 	uint32_t type;
-	uint32_t length;	/* without padding; sections begin at multiples of 8 */
+	uint32_t length; /* without padding; sections begin at multiples of 8 */
 };
 _Static_assert(sizeof(struct rrc_section) == 8, "section head");
 
 struct rrc_manifest_info {
-	uint64_t number;	/* of the checkpoint, from 1 */
-	uint64_t cut_pos;	/* position of its cut record in the log */
-	uint64_t mono_ns;	/* CLOCK_MONOTONIC of the primary host at the cut */
-	uint64_t real_ns;	/* CLOCK_REALTIME there */
-	int64_t timens_mono_ns;	/* what the container's clocks are ahead of the host's */
+	uint64_t number; /* of the checkpoint, from 1 */
+	uint64_t cut_pos; /* position of its cut record in the log */
+	uint64_t mono_ns; /* CLOCK_MONOTONIC of the primary host at the cut */
+	uint64_t real_ns; /* CLOCK_REALTIME there */
+	int64_t timens_mono_ns; /* what the container's clocks are ahead of the host's */
 	int64_t timens_boot_ns;
 	uint64_t boot_ns;
-	uint32_t init_tid;	/* id of the root task inside its namespace: 1 */
-	uint32_t flags;		/* enum rrc_manifest_flags */
+	uint32_t init_tid; /* id of the root task inside its namespace: 1 */
+	uint32_t flags; /* enum rrc_manifest_flags */
 	char name[80];
 	char kernel[72];
 };
 _Static_assert(sizeof(struct rrc_manifest_info) == 216, "manifest info");
 
 enum rrc_manifest_flags {
-	RRC_MANIFEST_OWN_ROOT = 1 << 0,	/* has its own mount namespace: restore needs a root */
-	RRC_MANIFEST_FS_WHOLE = 1 << 1,	/* fs.tar is of the whole root, not of an overlay's layer */
-	RRC_MANIFEST_PASSIVE = 1 << 2,	/* nothing was recorded: resume at the checkpoint */
+	RRC_MANIFEST_OWN_ROOT = 1 << 0, /* has its own mount namespace: restore needs a root */
+	RRC_MANIFEST_FS_WHOLE = 1 << 1, /* fs.tar is of the whole root, not of an overlay's layer */
+	RRC_MANIFEST_PASSIVE = 1 << 2, /* nothing was recorded: resume at the checkpoint */
 };
 
 struct rrc_manifest_file {
 	uint64_t size;
-	uint64_t sum;		/* XXH3-64 of its bytes */
+	uint64_t sum; /* XXH3-64 of its bytes */
 };
 
 struct rrc_manifest_socket {
-	uint32_t pid;		/* inside the container */
+	uint32_t pid; /* inside the container */
 	int32_t fd;
-	uint64_t cookie;	/* of the TCP connection, as in the log */
+	uint64_t cookie; /* of the TCP connection, as in the log */
 };
 
 /* A manifest in memory; built by add functions, or checked and read by load. */

@@ -17,9 +17,11 @@ const struct rrc_seg *rrc_rec_segs(const struct rrc_rec *rec);
 const uint8_t *rrc_rec_payload(const struct rrc_rec *rec);
 
 /* First segment of the given row (index 0), its bytes in *data; NULL if there is none. */
-const struct rrc_seg *rrc_rec_seg(const struct rrc_rec *rec, unsigned int row, const uint8_t **data);
+const struct rrc_seg *rrc_rec_seg(const struct rrc_rec *rec, unsigned int row,
+				  const uint8_t **data);
 
 /* Iterates: *off starts at 0; NULL at the end; *err is set when the rest is damaged. */
-const struct rrc_rec *rrc_reclog_next(const void *log, size_t len, size_t *off, struct rrc_error *err);
+const struct rrc_rec *rrc_reclog_next(const void *log, size_t len, size_t *off,
+				      struct rrc_error *err);
 
 #endif

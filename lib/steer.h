@@ -10,10 +10,10 @@
 #include <stdint.h>
 
 struct rrc_steer {
-	cpu_set_t home;		/* where the thread might run before */
-	int cpu;		/* where it was put; -1: nowhere yet */
-	int seen;		/* where packets arrived when we looked last */
-	uint64_t next;		/* CLOCK_MONOTONIC, ns: when to look again */
+	cpu_set_t home; /* where the thread might run before */
+	int cpu; /* where it was put; -1: nowhere yet */
+	int seen; /* where packets arrived when we looked last */
+	uint64_t next; /* CLOCK_MONOTONIC, ns: when to look again */
 };
 
 /* Remembers the thread's affinity. */

@@ -19,7 +19,7 @@ static const struct rrc_sysrow unknown_row = {
 };
 
 #define RRC_X(nr, name) [nr] = #name,
-static const char *const names[RRC_NSYS] = {RRC_SYSCALL_NAMES(RRC_X)};
+static const char *const names[RRC_NSYS] = { RRC_SYSCALL_NAMES(RRC_X) };
 #undef RRC_X
 
 /* clang-format off */
@@ -211,25 +211,25 @@ static const struct {
 	const char *text;
 	int arg, times;
 } len_words[RRC_LENS] = {
-	[RRC_LEN_NONE] = {"nothing", 0, 0},
-	[RRC_LEN_RET] = {"result", 0, 0},
-	[RRC_LEN_RETMUL] = {"result", 0, 1},
-	[RRC_LEN_CONST] = {"bytes", 0, 1},
-	[RRC_LEN_ARG] = {"", 1, 0},
-	[RRC_LEN_ARGMUL] = {"", 1, 1},
-	[RRC_LEN_VALRES] = {"length at ", 1, 0},
-	[RRC_LEN_STR] = {"string", 0, 0},
-	[RRC_LEN_IOVEC] = {"iovec[]", 1, 0},
-	[RRC_LEN_MSGHDR] = {"msghdr: data", 0, 0},
-	[RRC_LEN_MSGNAME] = {"msghdr: name", 0, 0},
-	[RRC_LEN_MSGCTL] = {"msghdr: control", 0, 0},
-	[RRC_LEN_MMSGHDR] = {"mmsghdr[]: data", 0, 0},
-	[RRC_LEN_FDSET] = {"bits of ", 1, 0},
-	[RRC_LEN_IOCTL] = {"by command in ", 1, 0},
-	[RRC_LEN_RETCAP] = {"result, at most ", 1, 0},
-	[RRC_LEN_PAGES] = {"pages of ", 1, 0},
-	[RRC_LEN_MMSGNAME] = {"mmsghdr[]: names", 0, 0},
-	[RRC_LEN_MMSGCTL] = {"mmsghdr[]: control", 0, 0},
+	[RRC_LEN_NONE] = { "nothing", 0, 0 },
+	[RRC_LEN_RET] = { "result", 0, 0 },
+	[RRC_LEN_RETMUL] = { "result", 0, 1 },
+	[RRC_LEN_CONST] = { "bytes", 0, 1 },
+	[RRC_LEN_ARG] = { "", 1, 0 },
+	[RRC_LEN_ARGMUL] = { "", 1, 1 },
+	[RRC_LEN_VALRES] = { "length at ", 1, 0 },
+	[RRC_LEN_STR] = { "string", 0, 0 },
+	[RRC_LEN_IOVEC] = { "iovec[]", 1, 0 },
+	[RRC_LEN_MSGHDR] = { "msghdr: data", 0, 0 },
+	[RRC_LEN_MSGNAME] = { "msghdr: name", 0, 0 },
+	[RRC_LEN_MSGCTL] = { "msghdr: control", 0, 0 },
+	[RRC_LEN_MMSGHDR] = { "mmsghdr[]: data", 0, 0 },
+	[RRC_LEN_FDSET] = { "bits of ", 1, 0 },
+	[RRC_LEN_IOCTL] = { "by command in ", 1, 0 },
+	[RRC_LEN_RETCAP] = { "result, at most ", 1, 0 },
+	[RRC_LEN_PAGES] = { "pages of ", 1, 0 },
+	[RRC_LEN_MMSGNAME] = { "mmsghdr[]: names", 0, 0 },
+	[RRC_LEN_MMSGCTL] = { "mmsghdr[]: control", 0, 0 },
 };
 
 static void print_seg(FILE *out, const struct rrc_segrow *seg)

@@ -10,14 +10,24 @@
 #include <unistd.h>
 
 #define RRC_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define RRC_ALIGN8(n) (((n) + 7) & ~(__typeof__(n))7)
-#define rrc_min(a, b) ({ __typeof__(a) _a = (a); __typeof__(b) _b = (b); _a < _b ? _a : _b; })
-#define rrc_max(a, b) ({ __typeof__(a) _a = (a); __typeof__(b) _b = (b); _a > _b ? _a : _b; })
+#define RRC_ALIGN8(n)	  (((n) + 7) & ~(__typeof__(n))7)
+#define rrc_min(a, b)                   \
+	({                              \
+		__typeof__(a) _a = (a); \
+		__typeof__(b) _b = (b); \
+		_a < _b ? _a : _b;      \
+	})
+#define rrc_max(a, b)                   \
+	({                              \
+		__typeof__(a) _a = (a); \
+		__typeof__(b) _b = (b); \
+		_a > _b ? _a : _b;      \
+	})
 
 #define RRC_CLEANUP(fn) __attribute__((cleanup(fn)))
-#define rrc_autofree RRC_CLEANUP(rrc_freep)
-#define rrc_autoclose RRC_CLEANUP(rrc_closep)
-#define rrc_autofclose RRC_CLEANUP(rrc_fclosep)
+#define rrc_autofree	RRC_CLEANUP(rrc_freep)
+#define rrc_autoclose	RRC_CLEANUP(rrc_closep)
+#define rrc_autofclose	RRC_CLEANUP(rrc_fclosep)
 
 static inline void rrc_freep(void *p)
 {

@@ -10,7 +10,7 @@
 #include "wire.h"
 
 #define RRC_ZSTD_LEVEL 1
-#define RRC_ZSTD_LEAST 2048	/* shorter payloads travel as they are: a call saves more than bytes */
+#define RRC_ZSTD_LEAST 2048 /* shorter payloads travel as they are: a call saves more than bytes */
 
 static uint64_t frame_sum(const struct rrc_frame *f, const void *payload)
 {
@@ -41,9 +41,10 @@ int rrc_frame_check(const struct rrc_frame *f, struct rrc_error *err)
 	if (f->magic != RRC_FRAME_MAGIC)
 		return rrc_fail(err, EBADMSG, "not a frame of ours (magic %08x)", f->magic);
 	if (f->version != RRC_FORMAT_VERSION)
-		return rrc_fail(err, EPROTO,
-				"format version %u, this is version %u: use the same release at both ends",
-				f->version, RRC_FORMAT_VERSION);
+		return rrc_fail(
+			err, EPROTO,
+			"format version %u, this is version %u: use the same release at both ends",
+			f->version, RRC_FORMAT_VERSION);
 	if (f->type == 0 || f->type >= RRC_FRAME_TYPES)
 		return rrc_fail(err, EBADMSG, "frame of unknown type %u", f->type);
 	if (f->stored > RRC_FRAME_MAX || f->raw > RRC_FRAME_MAX)
@@ -58,8 +59,10 @@ int rrc_frame_check(const struct rrc_frame *f, struct rrc_error *err)
 int rrc_frame_verify(const struct rrc_frame *f, const void *payload, struct rrc_error *err)
 {
 	if (frame_sum(f, payload) != f->sum)
-		return rrc_fail(err, EBADMSG, "checksum of a frame at position %llu does not match: "
-				"it was damaged", (unsigned long long)f->pos);
+		return rrc_fail(err, EBADMSG,
+				"checksum of a frame at position %llu does not match: "
+				"it was damaged",
+				(unsigned long long)f->pos);
 	return 0;
 }
 

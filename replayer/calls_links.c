@@ -27,8 +27,8 @@ static int named_fd(const struct tracee *t, const struct rrc_rec *rec)
 			break;
 	if (rec->args[4] & AT_EMPTY_PATH && !path[0])
 		return (int)rec->args[0];
-	if (rec->args[4] & AT_SYMLINK_FOLLOW && sscanf(path, "/proc/self/fd/%d%n", &fd, &end) == 1 &&
-	    !path[end])
+	if (rec->args[4] & AT_SYMLINK_FOLLOW &&
+	    sscanf(path, "/proc/self/fd/%d%n", &fd, &end) == 1 && !path[end])
 		return fd;
 	return -1;
 }
@@ -81,8 +81,8 @@ static int name_copy(struct rrc_engine *e, struct tracee *t, const struct rrc_re
 
 		r = copy < 0 ? copy : copy_file(file, copy, st);
 		if (!r)
-			return rrc_tracee_inject(e, t, RRC_NR_close, (uint64_t)fd, 0, 0, &own, err) ?:
-				       rrc_move_fd(e, t, (int)made, fd, err);
+			return rrc_tracee_inject(e, t, RRC_NR_close, (uint64_t)fd, 0, 0, &own, err)
+				       ?: rrc_move_fd(e, t, (int)made, fd, err);
 		made = r;
 	}
 	return rrc_fail(err, (int)made, "thread %u: a name for descriptor %d: %s", t->ns_tid, fd,

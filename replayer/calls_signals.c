@@ -146,8 +146,8 @@ int rrc_signal_attach(struct rrc_engine *e, struct tracee *t)
 	s = signal_of(rec);
 	/* CRIU set it back to before its call, and there the signal came: the image has no orig_rax */
 	if (!s || s->orig_ax < 0 ||
-	    (!belongs(t, s) && !(t->regs.orig_rax == (uint64_t)-1 && s->ip == t->regs.rip &&
-				 s->sp == t->regs.rsp)))
+	    (!belongs(t, s) &&
+	     !(t->regs.orig_rax == (uint64_t)-1 && s->ip == t->regs.rip && s->sp == t->regs.rsp)))
 		return 0;
 	t->expect = t->next_rec;
 	unblock(t, (int)rec->ret);

@@ -40,14 +40,15 @@ struct rrc_clockq {
 	int mem; /* /proc/PID/mem */
 	uint32_t *recs; /* its readings, as indices into the log */
 	size_t n;
-	size_t first, filled, taken; /* of recs: first in the page, how many are, how many were taken */
+	size_t first, filled, taken; /* of recs: first in the page, how many are, were taken */
 	struct rrc_clockq *next;
 };
 
 static bool is_reading(const struct rrc_rec *rec)
 {
 	return rec->kind == RRC_REC_SYSCALL && rec->ret == 0 && rec->nseg == 1 &&
-	       (rec->nr == RRC_NR_clock_gettime || (rec->nr == RRC_NR_gettimeofday && !rec->args[1])) &&
+	       (rec->nr == RRC_NR_clock_gettime ||
+		(rec->nr == RRC_NR_gettimeofday && !rec->args[1])) &&
 	       rrc_rec_segs(rec)->len == 16;
 }
 
@@ -65,8 +66,9 @@ static bool stays_alone(const struct rrc_engine *e, const struct tproc *p, size_
 	for (size_t i = from; i < e->end; i++) {
 		const struct rrc_rec *rec = rrc_log_rec(e, i);
 
-		if (rec->pid == p->ns_pid && (rec->kind == RRC_REC_EXEC ||
-					      (rec->kind == RRC_REC_BIRTH && rec->args[1] != p->ns_pid)))
+		if (rec->pid == p->ns_pid &&
+		    (rec->kind == RRC_REC_EXEC ||
+		     (rec->kind == RRC_REC_BIRTH && rec->args[1] != p->ns_pid)))
 			return false;
 	}
 	return true;
@@ -87,7 +89,8 @@ static int collect(const struct rrc_engine *e, const struct tracee *t, struct rr
 			continue;
 		}
 		if (q->n == size) {
-			uint32_t *more = realloc(q->recs, (size = size ? size * 2 : 1024) * sizeof(*more));
+			uint32_t *more =
+				realloc(q->recs, (size = size ? size * 2 : 1024) * sizeof(*more));
 
 			if (!more)
 				return -ENOMEM;
@@ -104,6 +107,7 @@ static int collect(const struct rrc_engine *e, const struct tracee *t, struct rr
 static size_t assemble(uint8_t *code, uint64_t base, uint64_t low, uint64_t high, size_t *gettime,
 		       size_t *timeofday)
 {
+	/* clang-format off */
 	static const uint8_t body[] = {
 		0x49, 0xbb, 0, 0, 0, 0, 0, 0, 0, 0,	/*  0 movabs $base,%r11 */
 		0x49, 0xba, 0, 0, 0, 0, 0, 0, 0, 0,	/* 10 movabs $low,%r10 */
@@ -133,13 +137,15 @@ static size_t assemble(uint8_t *code, uint64_t base, uint64_t low, uint64_t high
 		0xcc,					/* 99 */
 		0x0f, 0x05, 0xc3,			/* 100 real: syscall; ret */
 	};
+	/* clang-format on */
 	/* What differs between the two: which argument is the pointer, and what must be equal beside. */
 	static const uint8_t enter_gettime[] = {
-		0xb8, RRC_NR_clock_gettime & 0xff, 0, 0, 0, 0x89, 0xf9, 0x48, 0x89, 0xf2, 0xeb, 0x0c,
-	};	/* mov $nr,%eax; mov %edi,%ecx; mov %rsi,%rdx; jmp body */
+		0xb8, RRC_NR_clock_gettime & 0xff, 0, 0, 0, 0x89, 0xf9, 0x48, 0x89, 0xf2, 0xeb,
+		0x0c,
+	}; /* mov $nr,%eax; mov %edi,%ecx; mov %rsi,%rdx; jmp body */
 	static const uint8_t enter_timeofday[] = {
 		0xb8, RRC_NR_gettimeofday & 0xff, 0, 0, 0, 0x89, 0xf1, 0x48, 0x89, 0xfa, 0x90, 0x90,
-	};	/* mov $nr,%eax; mov %esi,%ecx; mov %rdi,%rdx */
+	}; /* mov $nr,%eax; mov %esi,%ecx; mov %rdi,%rdx */
 	size_t at = sizeof(enter_gettime) + sizeof(enter_timeofday);
 
 	*gettime = 0;
@@ -213,8 +219,9 @@ static int refill(struct rrc_engine *e, struct rrc_clockq *q)
 
 static int install(struct rrc_engine *e, struct rrc_clockq *q, struct rrc_error *err)
 {
-	uint64_t low, high, args[6] = { 0, SIZE, PROT_READ | PROT_WRITE | PROT_EXEC,
-					MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, (uint64_t)-1, 0 };
+	static const uint64_t flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+	uint64_t args[6] = { 0, SIZE, PROT_READ | PROT_WRITE | PROT_EXEC, flags, (uint64_t)-1, 0 };
+	uint64_t low, high;
 	uint8_t code[CODE_MAX];
 	size_t gettime, timeofday, len;
 	char path[64];
@@ -238,11 +245,14 @@ static int install(struct rrc_engine *e, struct rrc_clockq *q, struct rrc_error 
 	r = write_at(q, CODE_AT, code, len);
 	r = r ? r : refill(e, q);
 	if (!r)
-		r = rrc_vdso_divert(q->proc->pid, RRC_NR_clock_gettime, q->base + CODE_AT + gettime);
+		r = rrc_vdso_divert(q->proc->pid, RRC_NR_clock_gettime,
+				    q->base + CODE_AT + gettime);
 	if (r >= 0)
-		r = rrc_vdso_divert(q->proc->pid, RRC_NR_gettimeofday, q->base + CODE_AT + timeofday);
+		r = rrc_vdso_divert(q->proc->pid, RRC_NR_gettimeofday,
+				    q->base + CODE_AT + timeofday);
 	return r < 0 ? rrc_fail(err, r, "process %u: its clock readings: %s", q->proc->ns_pid,
-				strerror(-r)) : 0;
+				strerror(-r))
+		     : 0;
 }
 
 static void drop(struct rrc_clockq *q)
@@ -267,8 +277,7 @@ int rrc_clockq_offer(struct rrc_engine *e, struct tracee *t, struct rrc_error *e
 	struct rrc_clockq *q;
 	int r;
 
-	if (t->clocks || t->clocks_tried || t->ns_tid != t->proc->ns_pid ||
-	    !others_stand(e, t))
+	if (t->clocks || t->clocks_tried || t->ns_tid != t->proc->ns_pid || !others_stand(e, t))
 		return 0;
 	t->clocks_tried = true;
 	if (!stays_alone(e, t->proc, t->next_rec))
@@ -304,7 +313,8 @@ int rrc_clockq_sync(struct rrc_engine *e, struct tracee *t, struct rrc_error *er
 	if (pread(q->mem, &taken, sizeof(taken), (off_t)q->base) != sizeof(taken))
 		return 0; /* it is dying */
 	if (taken < q->taken || taken > q->filled)
-		return rrc_diverge(e, t->next_rec, t, err, "the program overwrote its clock readings");
+		return rrc_diverge(e, t->next_rec, t, err,
+				   "the program overwrote its clock readings");
 	for (; q->taken < taken; q->taken++) {
 		if (t->next_rec != q->recs[q->first + q->taken])
 			return rrc_diverge(e, t->next_rec, t, err, "the program reads the clock");
@@ -341,7 +351,8 @@ static struct rrc_clockq *find(const struct rrc_engine *e, const struct tproc *p
 	return q;
 }
 
-int rrc_clockq_range(const struct rrc_engine *e, const struct tproc *p, uint64_t *start, uint64_t *end)
+int rrc_clockq_range(const struct rrc_engine *e, const struct tproc *p, uint64_t *start,
+		     uint64_t *end)
 {
 	const struct rrc_clockq *q = find(e, p);
 
@@ -362,7 +373,8 @@ void rrc_clockq_remove(struct rrc_engine *e, const struct tproc *p)
 	if (!q || q->owner->state == TR_DEAD || !q->owner->stopped)
 		return;
 	/* Interrupted between two of its instructions: it needs them still. */
-	if (ptrace(PTRACE_GETREGS, q->owner->tid, NULL, &r) || (r.rip >= q->base && r.rip < q->base + SIZE))
+	if (ptrace(PTRACE_GETREGS, q->owner->tid, NULL, &r) ||
+	    (r.rip >= q->base && r.rip < q->base + SIZE))
 		return;
 	args[0] = q->base;
 	rrc_inject(q->owner->tid, RRC_NR_munmap, args, &ret, NULL);

@@ -22,7 +22,8 @@ int rrc_clockq_sync(struct rrc_engine *e, struct tracee *t, struct rrc_error *er
 int rrc_clockq_took(struct rrc_engine *e, struct tracee *t);
 
 /* Where the instructions of a process are, if it has any: 1 and the range, or 0. */
-int rrc_clockq_range(const struct rrc_engine *e, const struct tproc *p, uint64_t *start, uint64_t *end);
+int rrc_clockq_range(const struct rrc_engine *e, const struct tproc *p, uint64_t *start,
+		     uint64_t *end);
 
 /* Takes the page away; nobody may stand in it. */
 void rrc_clockq_remove(struct rrc_engine *e, const struct tproc *p);

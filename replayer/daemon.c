@@ -20,7 +20,7 @@
 #include "util.h"
 
 #define RRC_MAX_SESSIONS 64
-#define RRC_GREET_MS 3000
+#define RRC_GREET_MS	 3000
 
 struct daemon {
 	const struct rrc_daemon_opts *o;
@@ -69,8 +69,10 @@ static int greeting(struct rrc_link *l, struct rrc_hello *h, struct rrc_error *e
 	if (rrc_manifest_name_ok(h->name, strlen(h->name)) || strchr(h->name, '/'))
 		return rrc_fail(err, EINVAL, "a container cannot be named so");
 	if (uname(&u) || strcmp(u.release, h->kernel))
-		return rrc_fail(err, EPROTO, "this host runs kernel %s, the primary %s: a process cannot move "
-				"between them; boot the same on both", u.release, h->kernel);
+		return rrc_fail(err, EPROTO,
+				"this host runs kernel %s, the primary %s: a process cannot move "
+				"between them; boot the same on both",
+				u.release, h->kernel);
 	return 0;
 }
 
@@ -207,7 +209,9 @@ static int make_state(const char *dir, struct rrc_error *err)
 
 int rrc_daemon(struct rrc_daemon_opts *o, struct rrc_error *err)
 {
-	struct daemon d = { .o = o, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+	struct daemon d = { .o = o,
+			    .lock = PTHREAD_MUTEX_INITIALIZER,
+			    .changed = PTHREAD_COND_INITIALIZER };
 	rrc_autoclose int listener = -1, sigfd = -1;
 	sigset_t set;
 	int ret = rrc_host_criu(o->criu, sizeof(o->criu), err);

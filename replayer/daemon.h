@@ -9,11 +9,12 @@
 
 struct rrc_daemon_opts {
 	const char *listen;
-	const char *state;	/* directory for checkpoints */
-	const char *bridge;	/* NULL: the container's link is made but joins nothing */
+	const char *state; /* directory for checkpoints */
+	const char *bridge; /* NULL: the container's link is made but joins nothing */
 	const char *rootfs;
 	unsigned int silence_ms, attempts;
-	char criu[4096];	/* found and checked when the daemon starts: a takeover has no time for it */
+	char criu
+		[4096]; /* found and checked when the daemon starts: a takeover has no time for it */
 	bool json;
 };
 

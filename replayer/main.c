@@ -14,16 +14,31 @@
 
 const char *argp_program_version = "rrc-replay " RRC_VERSION;
 
-enum { OPT_LISTEN = 1000, OPT_STATE, OPT_BRIDGE, OPT_ROOTFS, OPT_SILENCE, OPT_DUMP, OPT_TID, OPT_CALL,
-       OPT_ATTEMPTS, OPT_JSON, OPT_TRACE };
+enum {
+	OPT_LISTEN = 1000,
+	OPT_STATE,
+	OPT_BRIDGE,
+	OPT_ROOTFS,
+	OPT_SILENCE,
+	OPT_DUMP,
+	OPT_TID,
+	OPT_CALL,
+	OPT_ATTEMPTS,
+	OPT_JSON,
+	OPT_TRACE
+};
 
 static const struct argp_option options[] = {
-	{ "listen", OPT_LISTEN, "ADDR:PORT", 0, "Be a backup: store checkpoints and logs, take over", 0 },
+	{ "listen", OPT_LISTEN, "ADDR:PORT", 0,
+	  "Be a backup: store checkpoints and logs, take over", 0 },
 	{ "state", OPT_STATE, "DIR", 0, "Where checkpoints are kept (default /var/lib/rrc)", 1 },
 	{ "bridge", OPT_BRIDGE, "NAME", 0, "Bridge that a container joins when it lives here", 1 },
-	{ "rootfs", OPT_ROOTFS, "DIR", 0, "The container's image, unpacked: what its writable layer lies upon", 1 },
-	{ "silence", OPT_SILENCE, "MS", 0, "Take over after so long without a word (default 90)", 1 },
-	{ "attempts", OPT_ATTEMPTS, "N", 0, "Replay again so often when it diverges (default 8)", 1 },
+	{ "rootfs", OPT_ROOTFS, "DIR", 0,
+	  "The container's image, unpacked: what its writable layer lies upon", 1 },
+	{ "silence", OPT_SILENCE, "MS", 0, "Take over after so long without a word (default 90)",
+	  1 },
+	{ "attempts", OPT_ATTEMPTS, "N", 0, "Replay again so often when it diverges (default 8)",
+	  1 },
 	{ "dump", OPT_DUMP, NULL, 0, "Print a recording's log", 2 },
 	{ "tid", OPT_TID, "N", 0, "With --dump: only this thread", 2 },
 	{ "call", OPT_CALL, "NAME", 0, "With --dump: only this call", 2 },
@@ -91,7 +106,8 @@ static error_t parse_opt(int key, char *arg, struct argp_state *st)
 		break;
 	case ARGP_KEY_END:
 		if (!!c->d.listen == !!c->off.dir)
-			argp_error(st, "name a recording (DIR), or be a backup (--listen ADDR:PORT)");
+			argp_error(st,
+				   "name a recording (DIR), or be a backup (--listen ADDR:PORT)");
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -102,12 +118,17 @@ static error_t parse_opt(int key, char *arg, struct argp_state *st)
 int main(int argc, char **argv)
 {
 	static const struct argp argp = {
-		options, parse_opt, "[DIR]",
+		options,
+		parse_opt,
+		"[DIR]",
 		"Re-executes a recording and checks it against its log, or keeps the checkpoints and logs of "
-		"containers on other hosts and takes over when such a host falls silent.", NULL, NULL, NULL,
+		"containers on other hosts and takes over when such a host falls silent.",
+		NULL,
+		NULL,
+		NULL,
 	};
 	struct cli c = {
-		.off.attempts = 8,	/* rule 5, as at a takeover */
+		.off.attempts = 8, /* rule 5, as at a takeover */
 		.d = { .state = "/var/lib/rrc", .silence_ms = 90, .attempts = 8 },
 	};
 	struct rrc_error err = { 0 };
@@ -118,7 +139,8 @@ int main(int argc, char **argv)
 	rrc_log_setup("rrc-replay", c.verbose ? RRC_LOG_DEBUG : RRC_LOG_INFO, c.d.listen != NULL);
 	signal(SIGPIPE, SIG_IGN);
 	if (geteuid() && !c.dump)
-		ret = rrc_fail_exit(&err, RRC_EXIT_HOST, EPERM, "this needs root: sudo rrc-replay …");
+		ret = rrc_fail_exit(&err, RRC_EXIT_HOST, EPERM,
+				    "this needs root: sudo rrc-replay …");
 	else if (c.d.listen)
 		ret = rrc_daemon(&c.d, &err);
 	else

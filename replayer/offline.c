@@ -52,7 +52,9 @@ static int make_root(struct epoch *e, char *root, size_t size, struct rrc_error 
 
 static int attempt(struct epoch *e, struct rrc_engine_report *rep, struct rrc_error *err)
 {
-	struct rrc_engine_opts eo = { .kill_on_exit = true, .cpu = -1, .trace = e->o->trace ? stderr : NULL };
+	struct rrc_engine_opts eo = { .kill_on_exit = true,
+				      .cpu = -1,
+				      .trace = e->o->trace ? stderr : NULL };
 	rrc_autofree struct rrc_engine_held *held = NULL;
 	rrc_autofree const struct rrc_rec **restarts = NULL;
 	struct rrc_engine *engine;
@@ -90,7 +92,8 @@ static int attempt(struct epoch *e, struct rrc_engine_report *rep, struct rrc_er
 	return ret;
 }
 
-static void say(const struct epoch *e, const struct rrc_engine_report *r, unsigned int tries, int ret)
+static void say(const struct epoch *e, const struct rrc_engine_report *r, unsigned int tries,
+		int ret)
 {
 	const char *outcome = ret == -EILSEQ ? "diverged" : ret ? "failed" : "equal";
 	char again[40] = "";
@@ -114,7 +117,8 @@ static void say(const struct epoch *e, const struct rrc_engine_report *r, unsign
 		       (unsigned long long)e->number, outcome, (unsigned long long)r->passed,
 		       (unsigned long long)r->records, (unsigned long long)r->calls,
 		       (unsigned long long)r->outputs, (unsigned long long)r->output_bytes,
-		       (double)r->ns / 1e6, again, r->barrier_at ? ", up to a call that cannot be replayed" : "");
+		       (double)r->ns / 1e6, again,
+		       r->barrier_at ? ", up to a call that cannot be replayed" : "");
 	}
 	fflush(stdout);
 }
@@ -139,7 +143,8 @@ static int replay_epoch(struct epoch *e, struct rrc_error *err)
 	} while (ret == -EILSEQ && ++tries < e->o->attempts);
 	say(e, &rep, tries + (ret != -EILSEQ), ret);
 	if (ret == -EILSEQ)
-		return rrc_fail_exit(err, RRC_EXIT_DIVERGED, EILSEQ, "epoch %llu diverged in %u attempts: %s",
+		return rrc_fail_exit(err, RRC_EXIT_DIVERGED, EILSEQ,
+				     "epoch %llu diverged in %u attempts: %s",
 				     (unsigned long long)e->number, tries, rep.first);
 	return ret;
 }
@@ -204,8 +209,10 @@ static int check_ended(const char *dir, struct rrc_error *err)
 	int ret = rrc_recording_ended(dir, err);
 
 	if (!ret)
-		rrc_log(RRC_LOG_WARN, "%s has no end: what recorded it was stopped in the middle, or the file "
-			"`end` was removed; taken as far as it goes", dir);
+		rrc_log(RRC_LOG_WARN,
+			"%s has no end: what recorded it was stopped in the middle, or the file "
+			"`end` was removed; taken as far as it goes",
+			dir);
 	return ret < 0 ? ret : 0;
 }
 
@@ -226,7 +233,8 @@ int rrc_offline_replay(const struct rrc_offline_opts *o, struct rrc_error *err)
 	return ret;
 }
 
-static int dump_log(const struct rrc_offline_opts *o, const struct rrc_epoch_log *log, uint64_t start_ns)
+static int dump_log(const struct rrc_offline_opts *o, const struct rrc_epoch_log *log,
+		    uint64_t start_ns)
 {
 	const struct rrc_rec *rec;
 	int nr = o->call ? rrc_sysnr(o->call) : -1;
@@ -234,7 +242,8 @@ static int dump_log(const struct rrc_offline_opts *o, const struct rrc_epoch_log
 
 	while ((rec = rrc_reclog_next(log->buf, log->len, &off, NULL))) {
 		if ((!o->tid || rec->tid == (uint32_t)o->tid) &&
-		    (nr < 0 || ((rec->kind == RRC_REC_SYSCALL || rec->kind == RRC_REC_ENTER) && rec->nr == nr)))
+		    (nr < 0 || ((rec->kind == RRC_REC_SYSCALL || rec->kind == RRC_REC_ENTER) &&
+				rec->nr == nr)))
 			rrc_rec_print_since(stdout, rec, o->json, log->pos + at, start_ns);
 		at = off;
 	}
@@ -252,7 +261,8 @@ int rrc_offline_dump(const struct rrc_offline_opts *o, struct rrc_error *err)
 	if (ret)
 		return ret;
 	if (o->call && rrc_sysnr(o->call) < 0)
-		return rrc_fail_exit(err, RRC_EXIT_USAGE, EINVAL, "there is no call named %s", o->call);
+		return rrc_fail_exit(err, RRC_EXIT_USAGE, EINVAL, "there is no call named %s",
+				     o->call);
 	for (int i = 0; i < n && !ret; i++) {
 		struct rrc_manifest *m = rrc_recording_manifest(o->dir, numbers[i], err);
 		struct rrc_epoch_log log = { 0 };
@@ -261,7 +271,8 @@ int rrc_offline_dump(const struct rrc_offline_opts *o, struct rrc_error *err)
 			return err->code;
 		ret = rrc_recording_log(o->dir, numbers[i], &log, err);
 		if (!ret && !o->json)
-			printf("epoch %llu, from position %llu: %s\n", (unsigned long long)numbers[i],
+			printf("epoch %llu, from position %llu: %s\n",
+			       (unsigned long long)numbers[i],
 			       (unsigned long long)rrc_manifest_info(m)->cut_pos,
 			       rrc_manifest_text(m, RRC_SECTION_COMMAND));
 		if (!ret)

@@ -11,13 +11,13 @@
 
 struct rrc_offline_opts {
 	const char *dir;
-	const char *rootfs;	/* of a container's recording; NULL: where it was */
+	const char *rootfs; /* of a container's recording; NULL: where it was */
 	unsigned int attempts;
 	bool json;
-	bool trace;		/* every step to stderr */
+	bool trace; /* every step to stderr */
 	/* for --dump */
-	long tid;		/* 0: all */
-	const char *call;	/* NULL: all */
+	long tid; /* 0: all */
+	const char *call; /* NULL: all */
 };
 
 /* 0: all of it matched; -EILSEQ with exit code 4: it diverged. */

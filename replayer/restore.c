@@ -29,7 +29,7 @@ static int copy_file(const char *from, const char *to, struct rrc_error *err)
 	if (out < 0)
 		return rrc_fail(err, errno, "%s: %s", to, strerror(errno));
 	for (off_t left = st.st_size; left > 0;) {
-		ssize_t n = sendfile(out, in, NULL, (size_t)left);	/* 2 GiB at most */
+		ssize_t n = sendfile(out, in, NULL, (size_t)left); /* 2 GiB at most */
 
 		if (n <= 0)
 			return rrc_fail(err, n ? errno : EIO, "%s: %s", to, strerror(errno));
@@ -58,7 +58,8 @@ static int link_images(const struct rrc_restore_opts *o, char *images, size_t si
 	while (!ret && (e = readdir(d))) {
 		if (e->d_name[0] == '.')
 			continue;
-		if (snprintf(from, sizeof(from), "%s/img/%s", o->dir, e->d_name) >= (int)sizeof(from) ||
+		if (snprintf(from, sizeof(from), "%s/img/%s", o->dir, e->d_name) >=
+			    (int)sizeof(from) ||
 		    snprintf(to, sizeof(to), "%s/%s", images, e->d_name) >= (int)sizeof(to))
 			ret = rrc_fail(err, ENAMETOOLONG, "%s: name too long", e->d_name);
 		else if (!strcmp(e->d_name, RRC_CLOCK_IMAGE))
@@ -96,12 +97,14 @@ pid_t rrc_restore(const struct rrc_restore_opts *o, struct rrc_error *err)
 	if (!ret)
 		ret = rrc_criu_set_clock(images, now + (uint64_t)info->timens_mono_ns,
 					 info->boot_ns + (now - info->mono_ns) +
-					 (uint64_t)info->timens_boot_ns, err);
+						 (uint64_t)info->timens_boot_ns,
+					 err);
 	if (ret)
 		return ret;
 	/* What led outside leads nowhere now. */
 	while (r.inherits < RRC_MAX_INHERIT &&
-	       (keys[r.inherits] = rrc_manifest_next(o->manifest, RRC_SECTION_INHERIT, &iter, &len)))
+	       (keys[r.inherits] =
+			rrc_manifest_next(o->manifest, RRC_SECTION_INHERIT, &iter, &len)))
 		fds[r.inherits++] = null;
 	return rrc_criu_restore(&r, err);
 }

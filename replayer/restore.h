@@ -13,11 +13,13 @@
 struct rrc_restore_opts {
 	const char *criu;
 	const struct rrc_manifest *manifest;
-	const char *dir;		/* of the checkpoint */
-	const char *work;		/* private directory for this attempt: images as CRIU gets them, its log */
-	const char *root;		/* a mounted root (rrc_root_mount), NULL without an own one */
+	const char *dir; /* of the checkpoint */
+	const char
+		*work; /* private directory for this attempt: images as CRIU gets them, its log */
+	const char *root; /* a mounted root (rrc_root_mount), NULL without an own one */
 	int netns;
-	uint64_t now_ns;		/* CLOCK_MONOTONIC of the primary that the container must not fall behind */
+	uint64_t
+		now_ns; /* CLOCK_MONOTONIC of the primary that the container must not fall behind */
 };
 
 pid_t rrc_restore(const struct rrc_restore_opts *o, struct rrc_error *err);

@@ -33,8 +33,16 @@ void rrc_root_remove(const char *dir)
 /* What is there already is replaced, directories stay with what is in them: tar's way without options. */
 static int run_tar(const char *tar, const char *layer, struct rrc_error *err)
 {
-	const char *argv[] = { "tar", "-C", layer, "-xpf", tar, "--xattrs", "--xattrs-include=*",
-			       "--numeric-owner", "--same-owner", NULL };
+	const char *argv[] = { "tar",
+			       "-C",
+			       layer,
+			       "-xpf",
+			       tar,
+			       "--xattrs",
+			       "--xattrs-include=*",
+			       "--numeric-owner",
+			       "--same-owner",
+			       NULL };
 	pid_t pid = fork();
 	int st;
 
@@ -69,7 +77,8 @@ static int remove_listed(const char *list, const char *layer, struct rrc_error *
 		return errno == ENOENT ? 0 : rrc_fail(err, errno, "%s: %s", list, strerror(errno));
 	while ((n = getdelim(&name, &size, 0, f)) > 0) {
 		if (name[n - 1] || rrc_manifest_name_ok(name, strlen(name)))
-			return rrc_fail(err, EBADMSG, "%s names a file outside of the container", list);
+			return rrc_fail(err, EBADMSG, "%s names a file outside of the container",
+					list);
 		snprintf(path, sizeof(path), "%s/%s", layer, name);
 		rrc_root_remove(path);
 	}
@@ -109,7 +118,8 @@ int rrc_root_mount(const char *base, const char *layer, const char *work, char *
 	ret = make("%s/scratch", work, scratch, sizeof(scratch), err);
 	/* In memory: an upper layer must not lie on the file system that it covers. */
 	if (!ret && mount("rrc", scratch, "tmpfs", 0, "mode=755"))
-		ret = rrc_fail(err, errno, "%s: cannot mount a tmpfs: %s", scratch, strerror(errno));
+		ret = rrc_fail(err, errno, "%s: cannot mount a tmpfs: %s", scratch,
+			       strerror(errno));
 	if (!ret)
 		ret = make("%s/scratch/upper", work, upper, sizeof(upper), err);
 	if (!ret)
@@ -119,13 +129,18 @@ int rrc_root_mount(const char *base, const char *layer, const char *work, char *
 	if (ret)
 		return ret;
 	if (!have_layer && !base)
-		return rrc_fail(err, ENOENT, "the checkpoint has no files, and no --rootfs was given");
-	snprintf(opts, sizeof(opts), "lowerdir=%s%s%s,upperdir=%s,workdir=%s", have_layer ? layer : "",
-		 have_layer && base ? ":" : "", base ? base : "", upper, ovl);
+		return rrc_fail(err, ENOENT,
+				"the checkpoint has no files, and no --rootfs was given");
+	snprintf(opts, sizeof(opts), "lowerdir=%s%s%s,upperdir=%s,workdir=%s",
+		 have_layer ? layer : "", have_layer && base ? ":" : "", base ? base : "", upper,
+		 ovl);
 	if (mount("rrc", path, "overlay", 0, opts))
-		return rrc_fail(err, errno, "%s: cannot mount an overlay (%s): %s%s", path, opts,
-				strerror(errno), errno == ELOOP ?
-				"; the state directory must not lie on the file system of --rootfs" : "");
+		return rrc_fail(
+			err, errno, "%s: cannot mount an overlay (%s): %s%s", path, opts,
+			strerror(errno),
+			errno == ELOOP
+				? "; the state directory must not lie on the file system of --rootfs"
+				: "");
 	return 0;
 }
 
@@ -164,8 +179,8 @@ int rrc_root_in_use(const char *dir)
 /* File systems that programs keep files on, as the mount table names them. */
 static int is_disk(const char *type)
 {
-	static const char *const disks[] = { "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "overlay",
-					     "tmpfs", "zfs", "bcachefs" };
+	static const char *const disks[] = { "ext2", "ext3",	"ext4",	 "xfs", "btrfs",
+					     "f2fs", "overlay", "tmpfs", "zfs", "bcachefs" };
 
 	for (size_t i = 0; i < RRC_ARRAY_SIZE(disks); i++)
 		if (!strcmp(type, disks[i]))
@@ -186,7 +201,8 @@ static int cover(const char *dir, const char *new_root, const char *at, unsigned
 	mkdir(ovl, 0755);
 	snprintf(opts, sizeof(opts), "lowerdir=%s,upperdir=%s,workdir=%s", at, upper, ovl);
 	if (mount("rrc", target, "overlay", 0, opts))
-		return rrc_fail(err, errno, "cannot lay a scratch layer over %s: %s", at, strerror(errno));
+		return rrc_fail(err, errno, "cannot lay a scratch layer over %s: %s", at,
+				strerror(errno));
 	return 0;
 }
 
@@ -231,7 +247,8 @@ int rrc_root_isolate(pid_t owner, struct rrc_error *err)
 	while (!ret && fgets(line, sizeof(line), f)) {
 		int skip = 0;
 
-		if (sscanf(line, "%*s %4095s %63s", at, type) != 2 || !strcmp(at, "/") || !is_disk(type))
+		if (sscanf(line, "%*s %4095s %63s", at, type) != 2 || !strcmp(at, "/") ||
+		    !is_disk(type))
 			continue;
 		for (size_t i = 0; i < RRC_ARRAY_SIZE(kept); i++)
 			skip |= under(at, kept[i]);
@@ -241,7 +258,8 @@ int rrc_root_isolate(pid_t owner, struct rrc_error *err)
 	for (size_t i = 0; !ret && i < RRC_ARRAY_SIZE(kept); i++)
 		if (bind(root, kept[i]))
 			ret = rrc_fail(err, errno, "cannot keep %s: %s", kept[i], strerror(errno));
-	if (!ret && (chdir(root) || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/")))
+	if (!ret &&
+	    (chdir(root) || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/")))
 		ret = rrc_fail(err, errno, "cannot enter the scratch root: %s", strerror(errno));
 	return ret;
 }

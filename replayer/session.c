@@ -14,7 +14,7 @@
 #include "util.h"
 
 #define RRC_FIRST_SILENCE_NS 10000000000ull
-#define RRC_LOG_MEMORY (2ull << 30)	/* packed log that is kept at most */
+#define RRC_LOG_MEMORY	     (2ull << 30) /* packed log that is kept at most */
 
 struct rrc_session *rrc_session_new(const struct rrc_daemon_opts *o, const struct rrc_hello *h,
 				    struct rrc_error *err)
@@ -36,14 +36,16 @@ struct rrc_session *rrc_session_new(const struct rrc_daemon_opts *o, const struc
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->commit, NULL);
 	s->conns = rrc_conns_new();
-	if (!s->conns || snprintf(s->dir, sizeof(s->dir), "%s/%s", o->state, s->name) >= (int)sizeof(s->dir)) {
+	if (!s->conns ||
+	    snprintf(s->dir, sizeof(s->dir), "%s/%s", o->state, s->name) >= (int)sizeof(s->dir)) {
 		rrc_fail(err, ENAMETOOLONG, "%s/%s: name too long", o->state, s->name);
 		rrc_session_free(s);
 		return NULL;
 	}
 	/* A container that a daemon before this one took over still runs from its files. */
 	if (rrc_root_in_use(s->dir)) {
-		rrc_fail(err, EBUSY, "%s runs here already, or something is mounted below %s", s->name, s->dir);
+		rrc_fail(err, EBUSY, "%s runs here already, or something is mounted below %s",
+			 s->name, s->dir);
 		rrc_session_free(s);
 		return NULL;
 	}
@@ -134,7 +136,8 @@ static int take_in(struct rrc_session *s, struct rrc_error *err)
 			rrc_link_send(&s->log, RRC_FRAME_BYE, NULL, 0, s->end_pos, 0);
 			return 1;
 		default:
-			return rrc_fail(err, EPROTO, "a frame of type %u on the log connection", f.type);
+			return rrc_fail(err, EPROTO, "a frame of type %u on the log connection",
+					f.type);
 		}
 	}
 	if (any) {
@@ -144,7 +147,8 @@ static int take_in(struct rrc_session *s, struct rrc_error *err)
 			s->answered = s->heard;
 			any = rrc_link_send(&s->log, RRC_FRAME_ACK, NULL, 0, s->end_pos, stamp);
 			if (any && !ret)
-				ret = rrc_fail(err, any, "the primary has gone: %s", strerror(-any));
+				ret = rrc_fail(err, any, "the primary has gone: %s",
+					       strerror(-any));
 		}
 	}
 	return ret;
@@ -153,7 +157,8 @@ static int take_in(struct rrc_session *s, struct rrc_error *err)
 /* Before the first commit nobody could take over, so a slow start is no failure: only a lost link is. */
 static uint64_t patience(const struct rrc_session *s)
 {
-	return __atomic_load_n(&s->committed, __ATOMIC_RELAXED) ? s->silence_ns : RRC_FIRST_SILENCE_NS;
+	return __atomic_load_n(&s->committed, __ATOMIC_RELAXED) ? s->silence_ns
+								: RRC_FIRST_SILENCE_NS;
 }
 
 int rrc_session_serve_log(struct rrc_session *s, struct rrc_error *err)

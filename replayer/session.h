@@ -28,27 +28,27 @@ struct rrc_session {
 	const struct rrc_daemon_opts *o;
 	char name[80];
 	uint64_t id;
-	char dir[PATH_MAX - 128];	/* state of this container */
+	char dir[PATH_MAX - 128]; /* state of this container */
 	struct rrc_link log;
-	int ended;			/* no more frames come */
+	int ended; /* no more frames come */
 	uint64_t lease_ns, silence_ns;
-	uint64_t heard;			/* CLOCK_MONOTONIC of ours when a frame came last */
-	uint64_t answered;		/* … when we acknowledged last */
-	int64_t skew_ns;		/* the primary's CLOCK_MONOTONIC minus ours */
+	uint64_t heard; /* CLOCK_MONOTONIC of ours when a frame came last */
+	uint64_t answered; /* … when we acknowledged last */
+	int64_t skew_ns; /* the primary's CLOCK_MONOTONIC minus ours */
 
-	pthread_mutex_t commit;		/* held while a checkpoint becomes the newest; before `lock` */
-	pthread_mutex_t lock;		/* for the log: never held for long, acknowledgements wait for it */
-	struct rrc_kept *kept;		/* log from the committed cut on (before the first: from its cut) */
+	pthread_mutex_t commit; /* held while a checkpoint becomes the newest; before `lock` */
+	pthread_mutex_t lock; /* for the log: never held for long, acknowledgements wait for it */
+	struct rrc_kept *kept; /* log from the committed cut on (before the first: from its cut) */
 	size_t nkept, size;
 	uint64_t bytes;
-	uint64_t end_pos;		/* of the log */
+	uint64_t end_pos; /* of the log */
 
 	/* Under `commit`. */
-	uint64_t committed;		/* number; 0: none */
+	uint64_t committed; /* number; 0: none */
 	struct rrc_manifest *manifest;
-	char ckpt[PATH_MAX];		/* its directory */
-	struct rrc_conns *conns;	/* at its cut */
-	int users;			/* threads that hold it */
+	char ckpt[PATH_MAX]; /* its directory */
+	struct rrc_conns *conns; /* at its cut */
+	int users; /* threads that hold it */
 
 	int net_ready;
 	int netns;

@@ -22,7 +22,7 @@ struct incoming {
 	struct rrc_manifest *manifest;
 	char dir[PATH_MAX];
 	size_t iter;
-	const struct rrc_manifest_file *file;	/* the one that is being written */
+	const struct rrc_manifest_file *file; /* the one that is being written */
 	int fd;
 	uint64_t done;
 	XXH3_state_t *sum;
@@ -61,7 +61,8 @@ static int settle(struct incoming *in, struct rrc_error *err)
 		int ret;
 
 		if (XXH3_64bits_digest(in->sum) != in->file->sum)
-			return rrc_fail(err, EBADMSG, "%s arrived damaged", (const char *)(in->file + 1));
+			return rrc_fail(err, EBADMSG, "%s arrived damaged",
+					(const char *)(in->file + 1));
 		ret = next_file(in, err);
 		if (ret)
 			return ret;
@@ -104,7 +105,8 @@ static int data(struct incoming *in, const struct rrc_frame *f, const uint8_t *p
 			ssize_t k = write(in->fd, payload + at + w, n - w);
 
 			if (k < 0 && errno != EINTR)
-				return rrc_fail(err, errno, "cannot keep the checkpoint: %s", strerror(errno));
+				return rrc_fail(err, errno, "cannot keep the checkpoint: %s",
+						strerror(errno));
 			w += k < 0 ? 0 : (uint64_t)k;
 		}
 		XXH3_64bits_update(in->sum, payload + at, n);
@@ -132,7 +134,7 @@ static int prepare_net(struct rrc_session *s, const struct rrc_manifest *m, stru
 		return s->netns;
 	snprintf(s->hostif, sizeof(s->hostif), "rrc%08x",
 		 (unsigned int)XXH3_64bits(s->name, strlen(s->name)));
-	rrc_netcfg_unmake(s->hostif, NULL);	/* left behind by a daemon that was killed */
+	rrc_netcfg_unmake(s->hostif, NULL); /* left behind by a daemon that was killed */
 	ret = rrc_netcfg_make(s->netns, &s->cfg, s->hostif, err);
 	if (!ret)
 		ret = rrc_announce_open(&s->announcer, s->netns, &s->cfg, err);
@@ -285,8 +287,8 @@ static int one_frame(struct incoming *in, struct rrc_link *bulk, struct rrc_erro
 	case RRC_FRAME_CKPT_BEGIN:
 		return begin(in, &f, payload, err);
 	case RRC_FRAME_CKPT_DATA:
-		return in->manifest ? data(in, &f, payload, err) :
-				      rrc_fail(err, EPROTO, "bytes of no checkpoint");
+		return in->manifest ? data(in, &f, payload, err)
+				    : rrc_fail(err, EPROTO, "bytes of no checkpoint");
 	case RRC_FRAME_CKPT_COMMIT:
 		ret = commit(in, &f, err);
 		if (ret)

@@ -10,7 +10,7 @@
 #include "backup.h"
 #include "util.h"
 
-#define RRC_CHUNK (1u << 20)
+#define RRC_CHUNK	    (1u << 20)
 #define RRC_BULK_TIMEOUT_MS 60000
 
 static int hello(struct rrc_link *l, struct rrc_hello *h, int timeout_ms, struct rrc_error *err)
@@ -20,7 +20,8 @@ static int hello(struct rrc_link *l, struct rrc_hello *h, int timeout_ms, struct
 	int ret = rrc_link_send(l, RRC_FRAME_HELLO, h, sizeof(*h), 0, 0);
 
 	if (ret)
-		return rrc_fail(err, ret, "the backup does not take our greeting: %s", strerror(-ret));
+		return rrc_fail(err, ret, "the backup does not take our greeting: %s",
+				strerror(-ret));
 	ret = rrc_link_recv_wait(l, &f, &payload, timeout_ms, err);
 	if (ret < 0)
 		return rrc_wrap(err, "the backup does not greet");
@@ -51,7 +52,8 @@ int rrc_backup_connect(struct rrc_backup *b, const char *address, const char *na
 	if (!ret)
 		ret = hello(&b->log, &h, timeout_ms, err);
 	if (!ret && (h.lease_ns == 0 || h.silence_ns <= h.lease_ns))
-		ret = rrc_fail(err, EPROTO, "the backup gives a lease that is no shorter than its silence");
+		ret = rrc_fail(err, EPROTO,
+			       "the backup gives a lease that is no shorter than its silence");
 	b->lease_ns = h.lease_ns;
 	b->silence_ns = h.silence_ns;
 	mine.role = RRC_ROLE_BULK;
@@ -119,8 +121,10 @@ int rrc_backup_bye(struct rrc_backup *b, int timeout_ms, struct rrc_error *err)
 		if (f.type == RRC_FRAME_TAKEOVER)
 			return rrc_fail(err, EBUSY, "the backup has taken over");
 	} while (f.type != RRC_FRAME_BYE && rrc_now_ns(CLOCK_MONOTONIC) < end);
-	return f.type == RRC_FRAME_BYE ? 0 : rrc_fail(err, ETIMEDOUT, "the backup did not confirm the "
-						      "end of protection");
+	return f.type == RRC_FRAME_BYE ? 0
+				       : rrc_fail(err, ETIMEDOUT,
+						  "the backup did not confirm the "
+						  "end of protection");
 }
 
 static int send_file(struct rrc_backup *b, const char *dir, const char *name, uint64_t size,
@@ -186,6 +190,7 @@ int rrc_backup_send_checkpoint(struct rrc_backup *b, struct rrc_manifest *m, con
 		return rrc_fail(err, EIO, "the backup did not commit checkpoint %llu: %.*s",
 				(unsigned long long)number, (int)f.raw, (const char *)payload);
 	if (f.type != RRC_FRAME_COMMITTED || f.aux != number)
-		return rrc_fail(err, EPROTO, "the backup answers a checkpoint in a way that we do not know");
+		return rrc_fail(err, EPROTO,
+				"the backup answers a checkpoint in a way that we do not know");
 	return 0;
 }

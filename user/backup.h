@@ -14,16 +14,16 @@
 
 struct rrc_backup {
 	struct rrc_link log, bulk;
-	uint64_t lease_ns, silence_ns;	/* as the backup told */
-	uint64_t acked;			/* it keeps everything before this position */
-	uint64_t answered;		/* time stamp of the newest frame of ours that it answered */
-	uint64_t sent;			/* when we said something last */
+	uint64_t lease_ns, silence_ns; /* as the backup told */
+	uint64_t acked; /* it keeps everything before this position */
+	uint64_t answered; /* time stamp of the newest frame of ours that it answered */
+	uint64_t sent; /* when we said something last */
 };
 
 enum rrc_backup_news {
 	RRC_BACKUP_NONE,
 	RRC_BACKUP_ACK,
-	RRC_BACKUP_TAKEN_OVER,	/* it serves: we must stay silent */
+	RRC_BACKUP_TAKEN_OVER, /* it serves: we must stay silent */
 };
 
 int rrc_backup_connect(struct rrc_backup *b, const char *address, const char *name, int passive,

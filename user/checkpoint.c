@@ -189,7 +189,8 @@ static int at_cut(struct taking *t, struct rrc_error *err)
 	if (k->o.ifname && t->first) {
 		ret = rrc_netcfg_read(k->o.net_fd, k->o.ifname, &net, err);
 		if (!ret && rrc_netcfg_print(&net, k->net_text, sizeof(k->net_text)) < 0)
-			ret = rrc_fail(err, E2BIG, "the container has too many addresses and routes");
+			ret = rrc_fail(err, E2BIG,
+				       "the container has too many addresses and routes");
 	}
 	/* A connection's state follows from the log; only those that are older are read from the kernel. */
 	if (!ret)

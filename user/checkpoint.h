@@ -20,17 +20,17 @@ struct rrc_rec;
 struct rrc_cut {
 	uint64_t pos;
 	uint64_t mono_ns, real_ns, boot_ns;
-	const struct rrc_rec *const *restarts;	/* valid until the threads run on */
+	const struct rrc_rec *const *restarts; /* valid until the threads run on */
 	size_t nrestarts;
-	int files_changed;	/* the log since the last cut has a call that may change files */
+	int files_changed; /* the log since the last cut has a call that may change files */
 };
 
 struct rrc_checkpointer_opts {
 	const struct rrc_container *container;
-	struct rrc_execwatch *watch;	/* NULL in passive mode */
-	const char *run_dir;		/* private directory for CRIU's hook and log */
-	const char *ifname;		/* the container's link; NULL: no network to carry */
-	int net_fd;			/* the container's network namespace; -1: not its own */
+	struct rrc_execwatch *watch; /* NULL in passive mode */
+	const char *run_dir; /* private directory for CRIU's hook and log */
+	const char *ifname; /* the container's link; NULL: no network to carry */
+	int net_fd; /* the container's network namespace; -1: not its own */
 	int passive;
 	/* All threads are frozen: place the cut, recorder off. */
 	int (*cut)(void *ctx, uint64_t number, struct rrc_cut *cut, struct rrc_error *err);
@@ -39,7 +39,7 @@ struct rrc_checkpointer_opts {
 	void *ctx;
 };
 
-struct rrc_checkpoint_times {	/* ns */
+struct rrc_checkpoint_times { /* ns */
 	uint64_t whole, pause;
 };
 

@@ -19,7 +19,9 @@ static int address(struct sockaddr_un *a, const char *run_dir)
 	memset(a, 0, sizeof(*a));
 	a->sun_family = AF_UNIX;
 	return snprintf(a->sun_path, sizeof(a->sun_path), "%s/control", run_dir) >=
-	       (int)sizeof(a->sun_path) ? -ENAMETOOLONG : 0;
+			       (int)sizeof(a->sun_path)
+		       ? -ENAMETOOLONG
+		       : 0;
 }
 
 static int connect_to(const struct sockaddr_un *a)
@@ -47,13 +49,16 @@ struct rrc_control *rrc_control_open(const char *run_dir, struct rrc_error *err)
 	other = connect_to(&c->addr);
 	if (other >= 0) {
 		close(other);
-		rrc_fail(err, EBUSY, "another rrc-trace protects this container: end it first (rrc-trace --detach)");
+		rrc_fail(
+			err, EBUSY,
+			"another rrc-trace protects this container: end it first (rrc-trace --detach)");
 		free(c);
 		return NULL;
 	}
 	unlink(c->addr.sun_path);
 	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (c->fd < 0 || bind(c->fd, (struct sockaddr *)&c->addr, sizeof(c->addr)) || listen(c->fd, 4)) {
+	if (c->fd < 0 || bind(c->fd, (struct sockaddr *)&c->addr, sizeof(c->addr)) ||
+	    listen(c->fd, 4)) {
 		rrc_fail(err, errno, "%s: %s", c->addr.sun_path, strerror(errno));
 		if (c->fd >= 0)
 			close(c->fd);
@@ -96,7 +101,7 @@ void rrc_control_answer(struct rrc_control *c, const char *text)
 	if (!c || c->peer < 0)
 		return;
 	if (send(c->peer, text, strlen(text) + 1, MSG_NOSIGNAL) < 0)
-		text = NULL;	/* whoever asked has gone */
+		text = NULL; /* whoever asked has gone */
 	close(c->peer);
 	c->peer = -1;
 }

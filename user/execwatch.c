@@ -21,14 +21,20 @@
 
 #define RRC_WATCH_OPTIONS \
 	(PTRACE_O_TRACEEXEC | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK)
-#define RRC_RELEASE_MS 2000	/* a vfork parent cannot be stopped before its child has executed */
-#define RRC_PATCH_TRIES 100	/* a thread is in the vDSO for nanoseconds */
+#define RRC_RELEASE_MS	2000 /* a vfork parent cannot be stopped before its child has executed */
+#define RRC_PATCH_TRIES 100 /* a thread is in the vDSO for nanoseconds */
 
-enum command { CMD_NONE, CMD_RELEASE, CMD_RESUME, CMD_SYNC, CMD_STOP };
+enum command {
+	CMD_NONE,
+	CMD_RELEASE,
+	CMD_RESUME,
+	CMD_SYNC,
+	CMD_STOP
+};
 
 struct tracee {
 	pid_t tid;
-	int stopped;	/* at a ptrace stop while releasing; sig is what to go on with */
+	int stopped; /* at a ptrace stop while releasing; sig is what to go on with */
 	int sig;
 };
 
@@ -93,7 +99,8 @@ static int set_randomisation(pid_t tid, int off, struct rrc_error *err)
 
 	if (e || old < 0)
 		return e;
-	set[0] = off ? (uint64_t)old | ADDR_NO_RANDOMIZE : (uint64_t)old & ~(uint64_t)ADDR_NO_RANDOMIZE;
+	set[0] = off ? (uint64_t)old | ADDR_NO_RANDOMIZE
+		     : (uint64_t)old & ~(uint64_t)ADDR_NO_RANDOMIZE;
 	return set[0] == (uint64_t)old ? 0 : rrc_inject(tid, SYS_personality, set, &ret, err);
 }
 
@@ -105,7 +112,8 @@ static int in_vdso(pid_t pid, const pid_t *tids, int n)
 	if (rrc_vdso_range(pid, &start, &end))
 		return 0;
 	for (int i = 0; i < n; i++)
-		if (!ptrace(PTRACE_GETREGS, tids[i], NULL, &regs) && regs.rip >= start && regs.rip < end)
+		if (!ptrace(PTRACE_GETREGS, tids[i], NULL, &regs) && regs.rip >= start &&
+		    regs.rip < end)
 			return 1;
 	return 0;
 }
@@ -165,7 +173,7 @@ static void on_stop(struct rrc_execwatch *w, pid_t tid, int status, int releasin
 		return;
 	}
 	if (event == PTRACE_EVENT_STOP && sig != SIGTRAP)
-		ptrace(PTRACE_LISTEN, tid, NULL, NULL);	/* a group stop of the program's own */
+		ptrace(PTRACE_LISTEN, tid, NULL, NULL); /* a group stop of the program's own */
 	else
 		ptrace(PTRACE_CONT, tid, NULL, (void *)(long)(event ? 0 : sig));
 }
@@ -221,7 +229,8 @@ static int do_release(struct rrc_execwatch *w)
 		if (all_stopped(w))
 			break;
 		if (now >= end) {
-			ret = rrc_fail(&w->err, EBUSY, "a thread of the container cannot be stopped");
+			ret = rrc_fail(&w->err, EBUSY,
+				       "a thread of the container cannot be stopped");
 			break;
 		}
 		poll(&p, 1, (int)((end - now) / 1000000u) + 1);
@@ -250,7 +259,8 @@ static int seize_all(struct rrc_execwatch *w, struct rrc_error *err)
 		int n = rrc_pidns_processes(w->pidns, &pids);
 
 		if (n < 0)
-			return rrc_fail(err, n, "cannot list the container's processes: %s", strerror(-n));
+			return rrc_fail(err, n, "cannot list the container's processes: %s",
+					strerror(-n));
 		found = 0;
 		for (int i = 0; i < n; i++) {
 			rrc_autofree pid_t *tids = NULL;
@@ -409,7 +419,8 @@ struct rrc_execwatch *rrc_execwatch_start(uint64_t pidns, void (*patched)(void *
 	pthread_sigmask(SIG_BLOCK, &chld, NULL);
 	w->command_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->sigchld_fd = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (w->command_fd < 0 || w->sigchld_fd < 0 || pthread_create(&w->thread, NULL, watcher, w)) {
+	if (w->command_fd < 0 || w->sigchld_fd < 0 ||
+	    pthread_create(&w->thread, NULL, watcher, w)) {
 		rrc_fail(err, errno, "cannot start the exec watcher: %s", strerror(errno));
 		destroy(w);
 		return NULL;

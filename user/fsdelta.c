@@ -15,15 +15,15 @@
 
 /* What tells that a file is as it was. ctime sees every change of content, mode, owner and links. */
 struct entry {
-	char *name;		/* relative to the layer */
+	char *name; /* relative to the layer */
 	uint64_t hash;
 	uint64_t ino, ctime_ns, size;
-	unsigned int seen;	/* in which walk */
+	unsigned int seen; /* in which walk */
 };
 
 struct rrc_fsdelta {
 	char layer[PATH_MAX];
-	struct entry *table;	/* open addressing, size a power of two */
+	struct entry *table; /* open addressing, size a power of two */
 	size_t size, used;
 	unsigned int walk;
 };
@@ -31,7 +31,7 @@ struct rrc_fsdelta {
 struct walk {
 	struct rrc_fsdelta *d;
 	dev_t dev;
-	FILE *list;		/* changed names for tar */
+	FILE *list; /* changed names for tar */
 	int changes;
 	struct rrc_error *err;
 };
@@ -96,7 +96,8 @@ static int note(struct walk *w, const char *name, const struct stat *st)
 	struct entry now = {
 		.hash = XXH3_64bits(name, strlen(name)),
 		.ino = st->st_ino,
-		.ctime_ns = (uint64_t)st->st_ctim.tv_sec * 1000000000u + (uint64_t)st->st_ctim.tv_nsec,
+		.ctime_ns =
+			(uint64_t)st->st_ctim.tv_sec * 1000000000u + (uint64_t)st->st_ctim.tv_nsec,
 		.size = (uint64_t)st->st_size,
 		.seen = d->walk,
 	};
@@ -116,7 +117,8 @@ static int note(struct walk *w, const char *name, const struct stat *st)
 	*e = now;
 	w->changes++;
 	/* A socket is made by bind, and restored by CRIU: a file of it would be in its way. */
-	if (!S_ISSOCK(st->st_mode) && (fwrite(name, 1, strlen(name) + 1, w->list) != strlen(name) + 1))
+	if (!S_ISSOCK(st->st_mode) &&
+	    (fwrite(name, 1, strlen(name) + 1, w->list) != strlen(name) + 1))
 		return rrc_fail(w->err, errno, "cannot list changed files: %s", strerror(errno));
 	return 0;
 }
@@ -142,12 +144,14 @@ static int walk_dir(struct walk *w, int fd, const char *prefix)
 			continue;
 		if (snprintf(name, sizeof(name), "%s%s%s", prefix, *prefix ? "/" : "", e->d_name) >=
 		    (int)sizeof(name))
-			ret = rrc_fail(w->err, ENAMETOOLONG, "%s/%s: name too long", prefix, e->d_name);
+			ret = rrc_fail(w->err, ENAMETOOLONG, "%s/%s: name too long", prefix,
+				       e->d_name);
 		if (!ret)
 			ret = note(w, name, &st);
 		if (ret || !S_ISDIR(st.st_mode))
 			continue;
-		sub = openat(dirfd(dir), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		sub = openat(dirfd(dir), e->d_name,
+			     O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (sub >= 0)
 			ret = walk_dir(w, sub, name);
 	}
@@ -193,9 +197,21 @@ static int list_deleted(struct rrc_fsdelta *d, FILE *f)
 
 static int run_tar(const char *layer, const char *tar, const char *list, struct rrc_error *err)
 {
-	const char *argv[] = { "tar", "-C", layer, "-cf", tar, "--null", "--no-recursion", "--xattrs",
-			       "--xattrs-include=*", "--sparse", "--numeric-owner", "--verbatim-files-from",
-			       "-T", list, NULL };
+	const char *argv[] = { "tar",
+			       "-C",
+			       layer,
+			       "-cf",
+			       tar,
+			       "--null",
+			       "--no-recursion",
+			       "--xattrs",
+			       "--xattrs-include=*",
+			       "--sparse",
+			       "--numeric-owner",
+			       "--verbatim-files-from",
+			       "-T",
+			       list,
+			       NULL };
 	pid_t pid = fork();
 	int st;
 
@@ -214,7 +230,8 @@ static int run_tar(const char *layer, const char *tar, const char *list, struct 
 			return rrc_fail(err, errno, "waitpid: %s", strerror(errno));
 	if (!WIFEXITED(st) || WEXITSTATUS(st))
 		return rrc_fail(err, EIO, "tar could not read the container's files in %s%s", layer,
-				WIFEXITED(st) && WEXITSTATUS(st) == 127 ? ": apt-get install tar" : "");
+				WIFEXITED(st) && WEXITSTATUS(st) == 127 ? ": apt-get install tar"
+									: "");
 	return 0;
 }
 

@@ -8,8 +8,8 @@
 
 #include "err.h"
 
-#define RRC_FS_TAR "fs.tar"
-#define RRC_FS_DELETED "fs.deleted"	/* names, each ended by a NUL */
+#define RRC_FS_TAR     "fs.tar"
+#define RRC_FS_DELETED "fs.deleted" /* names, each ended by a NUL */
 
 struct rrc_fsdelta;
 

@@ -17,12 +17,12 @@
 #include "gate.h"
 #include "util.h"
 
-#define RRC_QUEUE 4770
-#define RRC_QUEUE_STR "4770"
-#define RRC_QUEUE_LEN 32768	/* packets held at most; more are dropped and TCP sends them again */
-#define RRC_RCVBUF (8 << 20)
-#define RRC_GATE_BATCH 32	/* announcements read at a time */
-#define RRC_GATE_BUF 4096	/* one of them: metadata only, some 100 bytes */
+#define RRC_QUEUE      4770
+#define RRC_QUEUE_STR  "4770"
+#define RRC_QUEUE_LEN  32768 /* packets held at most; more are dropped and TCP sends them again */
+#define RRC_RCVBUF     (8 << 20)
+#define RRC_GATE_BATCH 32 /* announcements read at a time */
+#define RRC_GATE_BUF   4096 /* one of them: metadata only, some 100 bytes */
 
 struct rrc_gate {
 	struct mnl_socket *nl;
@@ -80,7 +80,8 @@ int rrc_gate_cleanup(int netns_fd, struct rrc_error *err)
 		} while (!ret);
 		if (ret == -ENOENT)
 			return rrc_fail_exit(err, RRC_EXIT_HOST, ENOENT,
-					     "no %s on this host: apt-get install iptables", rules[i][0]);
+					     "no %s on this host: apt-get install iptables",
+					     rules[i][0]);
 	}
 	return 0;
 }
@@ -92,10 +93,11 @@ static int add_rules(int netns_fd, struct rrc_error *err)
 	for (size_t i = 0; !ret && i < RRC_ARRAY_SIZE(rules); i++) {
 		ret = run_rule(netns_fd, "-A", rules[i]);
 		if (ret)
-			ret = rrc_fail_exit(err, RRC_EXIT_HOST, ret,
-					    "%s cannot queue packets in the container's network "
-					    "namespace: the kernel needs xt_NFQUEUE and nfnetlink_queue",
-					    rules[i][0]);
+			ret = rrc_fail_exit(
+				err, RRC_EXIT_HOST, ret,
+				"%s cannot queue packets in the container's network "
+				"namespace: the kernel needs xt_NFQUEUE and nfnetlink_queue",
+				rules[i][0]);
 	}
 	return ret;
 }
@@ -168,8 +170,9 @@ struct rrc_gate *rrc_gate_open(int netns_fd, struct rrc_error *err)
 	if (!ret)
 		ret = bind_queue(g);
 	if (ret) {
-		rrc_fail_exit(err, RRC_EXIT_HOST, ret, "cannot listen on packet queue %d: %s%s", RRC_QUEUE,
-			      strerror(-ret), ret == -EBUSY ? " (another rrc-trace holds it)" : "");
+		rrc_fail_exit(err, RRC_EXIT_HOST, ret, "cannot listen on packet queue %d: %s%s",
+			      RRC_QUEUE, strerror(-ret),
+			      ret == -EBUSY ? " (another rrc-trace holds it)" : "");
 		goto fail;
 	}
 	/* A lost announcement does no harm: a later verdict covers its packet too. */

@@ -14,7 +14,7 @@ struct held {
 
 struct rrc_hold {
 	struct held *ring;
-	size_t size, first, used;	/* size is a power of two */
+	size_t size, first, used; /* size is a power of two */
 	size_t packets;
 	struct rrc_hold_stats stats;
 };

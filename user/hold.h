@@ -22,7 +22,7 @@ size_t rrc_hold_count(const struct rrc_hold *h);
 /* Time held, over all packets so far. */
 struct rrc_hold_stats {
 	uint64_t packets, total_ns, max_ns;
-	uint64_t bucket[64];	/* by power of two of ns: an upper bound of each percentile */
+	uint64_t bucket[64]; /* by power of two of ns: an upper bound of each percentile */
 };
 const struct rrc_hold_stats *rrc_hold_stats(const struct rrc_hold *h);
 uint64_t rrc_hold_percentile(const struct rrc_hold *h, double p);

@@ -11,14 +11,15 @@
 #include "protect_int.h"
 #include "util.h"
 
-#define RRC_RETRY_NS 500000000ull	/* after a checkpoint failed */
+#define RRC_RETRY_NS  500000000ull /* after a checkpoint failed */
 #define RRC_STATUS_NS 500000000ull
 
 int rrc_protect_watch(struct rrc_protect *p, int fd, uint32_t events)
 {
 	struct epoll_event e = { .events = events, .data.fd = fd };
 
-	if (!epoll_ctl(p->epoll, EPOLL_CTL_MOD, fd, &e) || !epoll_ctl(p->epoll, EPOLL_CTL_ADD, fd, &e))
+	if (!epoll_ctl(p->epoll, EPOLL_CTL_MOD, fd, &e) ||
+	    !epoll_ctl(p->epoll, EPOLL_CTL_ADD, fd, &e))
 		return 0;
 	return -errno;
 }
@@ -127,11 +128,12 @@ int rrc_protect_begin_checkpoint(struct rrc_protect *p, struct rrc_error *err)
 	p->began = rrc_now_ns(CLOCK_MONOTONIC);
 	if (p->out)
 		snprintf(dir, sizeof(dir), "%s", rrc_outdir_checkpoint(p->out, p->number));
-	else if (snprintf(dir, sizeof(dir), "%s/ckpt-%llu", p->run_dir, (unsigned long long)p->number) >=
-		 (int)sizeof(dir))
+	else if (snprintf(dir, sizeof(dir), "%s/ckpt-%llu", p->run_dir,
+			  (unsigned long long)p->number) >= (int)sizeof(dir))
 		return rrc_fail(err, ENAMETOOLONG, "%s: name too long", p->run_dir);
 	rrc_event("checkpoint-begin", "\"epoch\":%llu", (unsigned long long)p->number);
-	ret = rrc_worker_begin(p->worker, p->number, p->first, dir, p->out ? NULL : &p->backup, err);
+	ret = rrc_worker_begin(p->worker, p->number, p->first, dir, p->out ? NULL : &p->backup,
+			       err);
 	return ret;
 }
 
@@ -151,7 +153,8 @@ static void on_checkpoint(struct rrc_protect *p, const struct rrc_worker_result 
 	if (r->ret) {
 		p->retry_at = now + RRC_RETRY_NS;
 		/* Without the first one there is nothing to go on with. */
-		if (!p->committed && (p->out || r->err.exit == RRC_EXIT_HOST || r->err.exit == RRC_EXIT_FAILED)) {
+		if (!p->committed &&
+		    (p->out || r->err.exit == RRC_EXIT_HOST || r->err.exit == RRC_EXIT_FAILED)) {
 			p->err = r->err;
 			p->done = 1;
 		} else {
@@ -180,8 +183,8 @@ static int checkpoint_due(const struct rrc_protect *p, uint64_t now)
 {
 	uint64_t barrier = rrc_collector_barrier(p->collector, NULL);
 
-	if (rrc_worker_busy(p->worker) || now < p->retry_at || p->ended || p->state == RRC_STATE_SILENT ||
-	    (!p->have_backup && !p->out))
+	if (rrc_worker_busy(p->worker) || now < p->retry_at || p->ended ||
+	    p->state == RRC_STATE_SILENT || (!p->have_backup && !p->out))
 		return 0;
 	if (p->first || barrier != UINT64_MAX)
 		return 1;
@@ -197,18 +200,22 @@ void rrc_protect_status(struct rrc_protect *p, uint64_t now)
 
 	rrc_recorder_lease_get(p->recorder, &lease);
 	if (p->o->json) {
-		rrc_event("status", "\"epoch\":%llu,\"records\":%llu,\"log_bytes\":%llu,\"raw_bytes\":%llu,"
-			  "\"held\":%zu,\"added_us\":%.1f,\"added_p99_us\":%.1f,\"acked\":%llu,\"pos\":%llu,"
-			  "\"barriers\":%llu,\"lost_records\":%llu,\"lease_drops\":%llu",
-			  (unsigned long long)p->committed, (unsigned long long)c->records,
-			  (unsigned long long)c->frame_bytes, (unsigned long long)c->raw_bytes,
-			  rrc_hold_count(p->hold), mean, (double)rrc_hold_percentile(p->hold, 0.99) / 1e3,
-			  (unsigned long long)p->backup.acked,
-			  (unsigned long long)rrc_collector_pos(p->collector),
-			  (unsigned long long)c->barriers, (unsigned long long)c->lost,
-			  (unsigned long long)lease.dropped);
+		rrc_event(
+			"status",
+			"\"epoch\":%llu,\"records\":%llu,\"log_bytes\":%llu,\"raw_bytes\":%llu,"
+			"\"held\":%zu,\"added_us\":%.1f,\"added_p99_us\":%.1f,\"acked\":%llu,\"pos\":%llu,"
+			"\"barriers\":%llu,\"lost_records\":%llu,\"lease_drops\":%llu",
+			(unsigned long long)p->committed, (unsigned long long)c->records,
+			(unsigned long long)c->frame_bytes, (unsigned long long)c->raw_bytes,
+			rrc_hold_count(p->hold), mean,
+			(double)rrc_hold_percentile(p->hold, 0.99) / 1e3,
+			(unsigned long long)p->backup.acked,
+			(unsigned long long)rrc_collector_pos(p->collector),
+			(unsigned long long)c->barriers, (unsigned long long)c->lost,
+			(unsigned long long)lease.dropped);
 	} else if (isatty(STDERR_FILENO)) {
-		fprintf(stderr, "\r\033[Kepoch %llu  log %.1f MB  held %zu  added %.0f us  acknowledged %llu",
+		fprintf(stderr,
+			"\r\033[Kepoch %llu  log %.1f MB  held %zu  added %.0f us  acknowledged %llu",
 			(unsigned long long)p->committed, (double)c->frame_bytes / 1e6,
 			rrc_hold_count(p->hold), mean, (unsigned long long)p->backup.acked);
 	}
@@ -230,8 +237,8 @@ static void on_tick(struct rrc_protect *p)
 		rrc_fail(&why, EPIPE, "the link broke");
 		rrc_protect_lost(p, &why);
 	}
-	if (!p->have_backup && p->o->backup && p->state != RRC_STATE_SILENT && !rrc_worker_busy(p->worker) &&
-	    now >= p->reconnect_at)
+	if (!p->have_backup && p->o->backup && p->state != RRC_STATE_SILENT &&
+	    !rrc_worker_busy(p->worker) && now >= p->reconnect_at)
 		rrc_protect_rejoin(p, now);
 	if (checkpoint_due(p, now) && rrc_protect_begin_checkpoint(p, &p->err))
 		p->done = 1;
@@ -260,12 +267,13 @@ static void on_event(struct rrc_protect *p, int fd, uint32_t events)
 	} else if (fd == p->init_fd) {
 		p->ended = p->done = 1;
 	} else {
-		rrc_protect_drain(p, rrc_now_ns(CLOCK_MONOTONIC));	/* the ring is filling up */
+		rrc_protect_drain(p, rrc_now_ns(CLOCK_MONOTONIC)); /* the ring is filling up */
 	}
 	/* What could not be sent at once goes when the link takes it. */
 	if (p->have_backup && rrc_link_wants_write(&p->backup.log) != p->wants_write) {
 		p->wants_write = !p->wants_write;
-		rrc_protect_watch(p, p->backup.log.fd, p->wants_write ? EPOLLIN | EPOLLOUT : EPOLLIN);
+		rrc_protect_watch(p, p->backup.log.fd,
+				  p->wants_write ? EPOLLIN | EPOLLOUT : EPOLLIN);
 	}
 }
 

@@ -32,7 +32,8 @@ void rrc_protect_superseded(struct rrc_protect *p)
 {
 	/* Rule 7: the lease has run out or will, the gate stays shut, for good. */
 	p->state = RRC_STATE_SILENT;
-	rrc_fail(&p->err, EBUSY, "the backup has taken over: this container stays silent; stop it, and "
+	rrc_fail(&p->err, EBUSY,
+		 "the backup has taken over: this container stays silent; stop it, and "
 		 "protect the one that runs there");
 	rrc_event("superseded", "\"epoch\":%llu", (unsigned long long)p->committed);
 	p->done = 1;
@@ -72,7 +73,8 @@ void rrc_protect_lost(struct rrc_protect *p, const struct rrc_error *why)
 		return;
 	}
 	p->state = RRC_STATE_HELD;
-	rrc_log(RRC_LOG_WARN, "%s: no word from the backup (%s); replies are held until there is one again",
+	rrc_log(RRC_LOG_WARN,
+		"%s: no word from the backup (%s); replies are held until there is one again",
 		p->name, why->msg);
 }
 

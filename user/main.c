@@ -18,29 +18,55 @@
 
 const char *argp_program_version = "rrc-trace " RRC_VERSION;
 
-enum { OPT_PID = 1000, OPT_BACKUP, OPT_MODE, OPT_EPOCH, OPT_LOSS, OPT_DETACH, OPT_CHECK, OPT_SYSCALLS,
-       OPT_JSON, OPT_NO_GATE, OPT_EXPLAIN, OPT_LIST };
+enum {
+	OPT_PID = 1000,
+	OPT_BACKUP,
+	OPT_MODE,
+	OPT_EPOCH,
+	OPT_LOSS,
+	OPT_DETACH,
+	OPT_CHECK,
+	OPT_SYSCALLS,
+	OPT_JSON,
+	OPT_NO_GATE,
+	OPT_EXPLAIN,
+	OPT_LIST
+};
 
 static const struct argp_option options[] = {
-	{ "container", 'c', "ID", 0, "Container: id, unique prefix or name (runc, crun, podman, docker, containerd)", 0 },
+	{ "container", 'c', "ID", 0,
+	  "Container: id, unique prefix or name (runc, crun, podman, docker, containerd)", 0 },
 	{ "pid", OPT_PID, "PID", 0, "Any process whose pid namespace is its own", 0 },
 	{ "backup", OPT_BACKUP, "HOST:PORT", 0, "Protect it: where rrc-replay --listen runs", 1 },
 	{ "output", 'o', "DIR", 0, "Record it into a new directory instead", 1 },
-	{ "mode", OPT_MODE, "MODE", 0, "hybrid (default), or passive: replies wait for checkpoints", 2 },
-	{ "epoch", OPT_EPOCH, "TIME", 0, "Between checkpoints: 500ms, 2s (default 1s); with -o only where needed", 2 },
-	{ "on-backup-loss", OPT_LOSS, "WHAT", 0, "stop (default): hold replies; continue: go on unprotected", 2 },
-	{ "no-gate", OPT_NO_GATE, NULL, 0, "Record and send, but hold nothing: to measure the recorder alone", 2 },
-	{ "explain", OPT_EXPLAIN, NULL, 0, "At the end, say which calls could not be recorded for replay", 2 },
-	{ "detach", OPT_DETACH, "ID", 0, "End the protection of a container and undo everything", 3 },
+	{ "mode", OPT_MODE, "MODE", 0, "hybrid (default), or passive: replies wait for checkpoints",
+	  2 },
+	{ "epoch", OPT_EPOCH, "TIME", 0,
+	  "Between checkpoints: 500ms, 2s (default 1s); with -o only where needed", 2 },
+	{ "on-backup-loss", OPT_LOSS, "WHAT", 0,
+	  "stop (default): hold replies; continue: go on unprotected", 2 },
+	{ "no-gate", OPT_NO_GATE, NULL, 0,
+	  "Record and send, but hold nothing: to measure the recorder alone", 2 },
+	{ "explain", OPT_EXPLAIN, NULL, 0,
+	  "At the end, say which calls could not be recorded for replay", 2 },
+	{ "detach", OPT_DETACH, "ID", 0, "End the protection of a container and undo everything",
+	  3 },
 	{ "check", OPT_CHECK, NULL, 0, "Say what this host offers and what is missing", 3 },
 	{ "syscalls", OPT_SYSCALLS, NULL, 0, "Print the table of system calls", 3 },
 	{ "list", OPT_LIST, NULL, 0, "List the containers of this host", 3 },
-	{ "json", OPT_JSON, NULL, 0, "Events and tables as JSON lines (default for events off a terminal)", 4 },
+	{ "json", OPT_JSON, NULL, 0,
+	  "Events and tables as JSON lines (default for events off a terminal)", 4 },
 	{ "verbose", 'v', NULL, 0, "Say more", 4 },
 	{ 0 },
 };
 
-enum action { ACT_PROTECT, ACT_DETACH, ACT_CHECK, ACT_SYSCALLS, ACT_LIST };
+enum action {
+	ACT_PROTECT,
+	ACT_DETACH,
+	ACT_CHECK,
+	ACT_SYSCALLS,
+	ACT_LIST
+};
 
 struct cli {
 	struct rrc_options o;
@@ -180,9 +206,14 @@ static int run(struct cli *c, struct rrc_error *err)
 int main(int argc, char **argv)
 {
 	static const struct argp argp = {
-		options, parse_opt, "[-- CMD ARGS…]",
+		options,
+		parse_opt,
+		"[-- CMD ARGS…]",
 		"Protects a container: its state and the log of what it does go to a backup, which takes over when "
-		"this host dies. Or records it into a directory for rrc-replay.", NULL, NULL, NULL,
+		"this host dies. Or records it into a directory for rrc-replay.",
+		NULL,
+		NULL,
+		NULL,
 	};
 	struct cli c = { 0 };
 	struct rrc_error err = { 0 };

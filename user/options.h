@@ -7,20 +7,26 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum rrc_mode { RRC_MODE_HYBRID, RRC_MODE_PASSIVE };
-enum rrc_on_loss { RRC_LOSS_STOP, RRC_LOSS_CONTINUE };
+enum rrc_mode {
+	RRC_MODE_HYBRID,
+	RRC_MODE_PASSIVE
+};
+enum rrc_on_loss {
+	RRC_LOSS_STOP,
+	RRC_LOSS_CONTINUE
+};
 
 struct rrc_options {
-	const char *container;	/* id, prefix or name */
-	pid_t pid;		/* or a process */
-	char **command;		/* or what to start; NULL */
-	const char *backup;	/* HOST:PORT, or NULL */
-	const char *out;	/* directory, or NULL */
+	const char *container; /* id, prefix or name */
+	pid_t pid; /* or a process */
+	char **command; /* or what to start; NULL */
+	const char *backup; /* HOST:PORT, or NULL */
+	const char *out; /* directory, or NULL */
 	enum rrc_mode mode;
 	enum rrc_on_loss on_loss;
-	uint64_t epoch_ns;	/* 0: checkpoints only where a barrier asks for one */
+	uint64_t epoch_ns; /* 0: checkpoints only where a barrier asks for one */
 	bool json;
-	bool no_gate;		/* record and send, hold nothing: to measure what recording costs */
+	bool no_gate; /* record and send, hold nothing: to measure what recording costs */
 	bool explain;
 	int verbose;
 };

@@ -101,12 +101,13 @@ static void look(struct rrc_outside *o, const pid_t *pids, int npids, pid_t pid,
 		if (pipe_is_inside(pids, npids, st.st_ino))
 			return;
 		snprintf(key, sizeof(key), "%.60s", target);
-		external = 0;	/* a pipe is dumped as it is */
+		external = 0; /* a pipe is dumped as it is */
 	} else if (S_ISCHR(st.st_mode) && major(st.st_rdev) >= 136 && major(st.st_rdev) <= 143) {
 		snprintf(key, sizeof(key), "tty[%lx:%lx]", (unsigned long)st.st_rdev,
 			 (unsigned long)st.st_dev);
 	} else if (S_ISREG(st.st_mode) && own_mounts && !mount_is_inside(pid, mount_id(pid, fd))) {
-		snprintf(key, sizeof(key), "file[%x:%lx]", mount_id(pid, fd), (unsigned long)st.st_ino);
+		snprintf(key, sizeof(key), "file[%x:%lx]", mount_id(pid, fd),
+			 (unsigned long)st.st_ino);
 	}
 	if (!key[0] || known(o, key) || o->n == RRC_OUTSIDE_MAX)
 		return;

@@ -17,8 +17,8 @@
 
 struct rrc_outside {
 	size_t n;
-	char key[RRC_OUTSIDE_MAX][64];	/* "pipe:[123]", "tty[…]", "file[…]": for --inherit-fd */
-	const char *external[RRC_OUTSIDE_MAX + 1];	/* those that the dump must be told of */
+	char key[RRC_OUTSIDE_MAX][64]; /* "pipe:[123]", "tty[…]", "file[…]": for --inherit-fd */
+	const char *external[RRC_OUTSIDE_MAX + 1]; /* those that the dump must be told of */
 	size_t nexternal;
 };
 

@@ -18,9 +18,9 @@
 #include "protect_int.h"
 #include "util.h"
 
-#define RRC_RUN_DIR "/run/rrc"
+#define RRC_RUN_DIR    "/run/rrc"
 #define RRC_CONNECT_MS 3000
-#define RRC_BYE_MS 2000
+#define RRC_BYE_MS     2000
 
 static void on_patched(void *ctx, pid_t pid)
 {
@@ -98,8 +98,10 @@ static int find(struct rrc_protect *p, struct rrc_error *err)
 	snprintf(p->name, sizeof(p->name), "%.79s",
 		 p->container.name[0] ? p->container.name : p->container.id);
 	if (o->backup && !p->container.own_netns)
-		return rrc_fail(err, EINVAL, "%s shares this host's network: only a container with a network "
-				"namespace of its own can move to another host", p->name);
+		return rrc_fail(err, EINVAL,
+				"%s shares this host's network: only a container with a network "
+				"namespace of its own can move to another host",
+				p->name);
 	return 0;
 }
 
@@ -126,7 +128,8 @@ static int open_network(struct rrc_protect *p, struct rrc_error *err)
 static int make_run_dir(struct rrc_protect *p, struct rrc_error *err)
 {
 	snprintf(p->run_dir, sizeof(p->run_dir), "%s/%s", RRC_RUN_DIR, p->name);
-	if ((mkdir(RRC_RUN_DIR, 0755) && errno != EEXIST) || (mkdir(p->run_dir, 0700) && errno != EEXIST))
+	if ((mkdir(RRC_RUN_DIR, 0755) && errno != EEXIST) ||
+	    (mkdir(p->run_dir, 0700) && errno != EEXIST))
 		return rrc_fail(err, errno, "%s: %s", p->run_dir, strerror(errno));
 	return 0;
 }
@@ -273,7 +276,8 @@ static void flush_out(struct rrc_protect *p)
 		enum rrc_backup_news news;
 		struct epoll_event ev;
 
-		if (epoll_wait(p->epoll, &ev, 1, 10) < 0 || rrc_backup_read(&p->backup, &news, NULL) < 0)
+		if (epoll_wait(p->epoll, &ev, 1, 10) < 0 ||
+		    rrc_backup_read(&p->backup, &news, NULL) < 0)
 			break;
 	}
 	rrc_protect_release(p, rrc_now_ns(CLOCK_MONOTONIC));
@@ -308,8 +312,11 @@ static int part(struct rrc_protect *p, int failed, struct rrc_error *err)
 	if (p->have_backup)
 		return rrc_backup_bye(&p->backup, RRC_BYE_MS, err);
 	if (p->state == RRC_STATE_HELD)
-		return rrc_fail(err, EBUSY, "the backup does not answer and may have taken over: the container "
-				"stays silent; when you know that it has not, run rrc-trace --detach %s", p->name);
+		return rrc_fail(
+			err, EBUSY,
+			"the backup does not answer and may have taken over: the container "
+			"stays silent; when you know that it has not, run rrc-trace --detach %s",
+			p->name);
 	return 0;
 }
 
@@ -355,8 +362,13 @@ static int finish_command(struct rrc_protect *p, struct rrc_error *err)
 
 int rrc_protect(const struct rrc_options *o, struct rrc_error *err)
 {
-	struct rrc_protect p = { .o = o, .net_fd = -1, .epoll = -1, .timer = -1, .signals = -1,
-				 .init_fd = -1, .backup = { .log.fd = -1, .bulk.fd = -1 } };
+	struct rrc_protect p = { .o = o,
+				 .net_fd = -1,
+				 .epoll = -1,
+				 .timer = -1,
+				 .signals = -1,
+				 .init_fd = -1,
+				 .backup = { .log.fd = -1, .bulk.fd = -1 } };
 	struct rrc_error parting = { 0 };
 	int ret, code = 0, silent;
 

@@ -20,16 +20,16 @@
 #include "worker.h"
 
 enum rrc_protect_state {
-	RRC_STATE_OPEN,		/* not protected yet, or no longer by the operator's choice: nothing is held */
-	RRC_STATE_HELD,		/* no backup, and nothing may leave without one */
+	RRC_STATE_OPEN, /* not protected yet, or no longer by the operator's choice: nothing is held */
+	RRC_STATE_HELD, /* no backup, and nothing may leave without one */
 	RRC_STATE_PROTECTED,
-	RRC_STATE_SILENT,	/* a backup serves: this container must never speak again */
+	RRC_STATE_SILENT, /* a backup serves: this container must never speak again */
 };
 
 struct rrc_protect {
 	const struct rrc_options *o;
 	struct rrc_container container;
-	char name[80];		/* for directories and the backup */
+	char name[80]; /* for directories and the backup */
 	char run_dir[PATH_MAX];
 	char ifname[IFNAMSIZ];
 	int net_fd;
@@ -46,20 +46,20 @@ struct rrc_protect {
 	struct rrc_backup backup;
 	int have_backup;
 	enum rrc_protect_state state;
-	uint64_t number;	/* of the checkpoint taken last */
+	uint64_t number; /* of the checkpoint taken last */
 	uint64_t committed, committed_cut;
-	uint64_t began;		/* when the newest checkpoint began */
-	uint64_t retry_at;	/* a failed checkpoint is not tried again before */
-	int first;		/* the receiver has nothing yet */
+	uint64_t began; /* when the newest checkpoint began */
+	uint64_t retry_at; /* a failed checkpoint is not tried again before */
+	int first; /* the receiver has nothing yet */
 	int epoll, timer, signals, init_fd;
 	uint64_t status_at, reconnect_at;
-	int wants_write;	/* epoll tells when the log link takes more */
-	int done;		/* leave the loop */
-	int ended;		/* the container ended by itself */
-	struct rrc_error err;	/* why, if done is for a failure */
+	int wants_write; /* epoll tells when the log link takes more */
+	int done; /* leave the loop */
+	int ended; /* the container ended by itself */
+	struct rrc_error err; /* why, if done is for a failure */
 };
 
-#define RRC_TICK_NS 10000000ull		/* sign of life, and whatever is due */
+#define RRC_TICK_NS 10000000ull /* sign of life, and whatever is due */
 
 /* loop.c */
 int rrc_protect_watch(struct rrc_protect *p, int fd, uint32_t events);

@@ -12,7 +12,7 @@
 #include "util.h"
 
 #define RRC_HANDLES 64
-#define RRC_PATHS 256
+#define RRC_PATHS   256
 
 struct handle {
 	uint64_t ino;
@@ -33,7 +33,10 @@ struct rrc_sendfile {
 	struct handle handles[RRC_HANDLES];
 	struct opened opened[RRC_PATHS];
 	size_t next_opened;
-	struct { uint32_t vpid; pid_t pid; } who;	/* the process seen last, from here */
+	struct {
+		uint32_t vpid;
+		pid_t pid;
+	} who; /* the process seen last, from here */
 	uint8_t *buf;
 	size_t size;
 };

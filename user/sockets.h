@@ -13,11 +13,12 @@
 struct rrc_sockets {
 	struct rrc_manifest_socket *held;
 	size_t n, size;
-	struct rrc_conns *conns;	/* snapshots, if asked for */
+	struct rrc_conns *conns; /* snapshots, if asked for */
 };
 
 /* read_state: also read every established connection once (tcprepair.h). */
-int rrc_sockets_collect(struct rrc_sockets *s, uint64_t pidns, int read_state, struct rrc_error *err);
+int rrc_sockets_collect(struct rrc_sockets *s, uint64_t pidns, int read_state,
+			struct rrc_error *err);
 void rrc_sockets_free(struct rrc_sockets *s);
 
 #endif

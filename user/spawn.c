@@ -273,8 +273,9 @@ static int no_rseq(struct rrc_error *err)
 	const char *old = getenv(name);
 	char value[4096];
 
-	if (snprintf(value, sizeof(value), "%s%s%s", old ? old : "", old && *old ? ":" : "", ours) >=
-	    (int)sizeof(value) || setenv(name, value, 1))
+	if (snprintf(value, sizeof(value), "%s%s%s", old ? old : "", old && *old ? ":" : "",
+		     ours) >= (int)sizeof(value) ||
+	    setenv(name, value, 1))
 		return rrc_fail(err, E2BIG, "%s is too long", name);
 	return 0;
 }

@@ -14,7 +14,12 @@
 #include "util.h"
 #include "worker.h"
 
-enum ask { ASK_NOTHING, ASK_CUT, ASK_RESUME, ASK_DONE };
+enum ask {
+	ASK_NOTHING,
+	ASK_CUT,
+	ASK_RESUME,
+	ASK_DONE
+};
 
 struct rrc_worker {
 	struct rrc_checkpointer *k;
@@ -71,8 +76,8 @@ static int on_resume(void *ctx, struct rrc_error *err)
 	return ask_main(ctx, ASK_RESUME, err);
 }
 
-struct rrc_worker *rrc_worker_new(struct rrc_checkpointer_opts *ko, const struct rrc_worker_calls *calls,
-				  struct rrc_error *err)
+struct rrc_worker *rrc_worker_new(struct rrc_checkpointer_opts *ko,
+				  const struct rrc_worker_calls *calls, struct rrc_error *err)
 {
 	struct rrc_worker *w = calloc(1, sizeof(*w));
 
@@ -133,7 +138,8 @@ static void *take(void *arg)
 	} else {
 		r->cut_pos = rrc_manifest_info(m)->cut_pos;
 		if (w->backup)
-			r->ret = rrc_backup_send_checkpoint(w->backup, m, w->dir, &r->bytes, &r->err);
+			r->ret = rrc_backup_send_checkpoint(w->backup, m, w->dir, &r->bytes,
+							    &r->err);
 		rrc_manifest_free(m);
 	}
 	if (w->backup || r->ret)

@@ -12,7 +12,7 @@
 struct rrc_worker;
 
 struct rrc_worker_result {
-	int ret;		/* 0 or negative errno, then err says why */
+	int ret; /* 0 or negative errno, then err says why */
 	struct rrc_error err;
 	uint64_t number, cut_pos, bytes;
 	struct rrc_checkpoint_times times;
@@ -26,8 +26,8 @@ struct rrc_worker_calls {
 };
 
 /* ko->cut, resume and ctx are the worker's to fill. */
-struct rrc_worker *rrc_worker_new(struct rrc_checkpointer_opts *ko, const struct rrc_worker_calls *calls,
-				  struct rrc_error *err);
+struct rrc_worker *rrc_worker_new(struct rrc_checkpointer_opts *ko,
+				  const struct rrc_worker_calls *calls, struct rrc_error *err);
 void rrc_worker_free(struct rrc_worker *w);
 
 /* Readable when rrc_worker_serve has something to do. */
@@ -42,6 +42,6 @@ int rrc_worker_busy(const struct rrc_worker *w);
 int rrc_worker_serve(struct rrc_worker *w, struct rrc_worker_result *res);
 
 /* Serves until the running checkpoint, if any, is over. */
-uint64_t rrc_worker_finish(struct rrc_worker *w);	/* number of the one that became whole; 0: none */
+uint64_t rrc_worker_finish(struct rrc_worker *w); /* number of the one that became whole; 0: none */
 
 #endif

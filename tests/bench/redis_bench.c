@@ -11,8 +11,8 @@
 
 struct conn {
 	int fd;
-	uint64_t begin;		/* when the requests in flight were sent */
-	unsigned int replies;	/* lines still to come */
+	uint64_t begin; /* when the requests in flight were sent */
+	unsigned int replies; /* lines still to come */
 	size_t unsent;
 };
 
@@ -36,8 +36,9 @@ static void make_batch(struct bench *b)
 
 	b->batch = must(malloc(b->depth * one));
 	for (i = 0; i < b->depth; i++) {
-		b->len += (size_t)sprintf(b->batch + b->len, "*3\r\n$3\r\nSET\r\n$8\r\nkey-%04u\r\n$%u\r\n",
-					  i % 10000, b->value);
+		b->len += (size_t)sprintf(b->batch + b->len,
+					  "*3\r\n$3\r\nSET\r\n$8\r\nkey-%04u\r\n$%u\r\n", i % 10000,
+					  b->value);
 		memset(b->batch + b->len, 'v', b->value);
 		b->len += b->value;
 		b->len += (size_t)sprintf(b->batch + b->len, "\r\n%s", wait);
@@ -151,26 +152,48 @@ static void run(struct bench *b)
 int main(int argc, char **argv)
 {
 	static const struct option opts[] = {
-		{ "host", 1, 0, 'h' }, { "port", 1, 0, 'p' }, { "connections", 1, 0, 'c' },
-		{ "pipeline", 1, 0, 'P' }, { "seconds", 1, 0, 's' }, { "warmup", 1, 0, 'u' },
-		{ "value-size", 1, 0, 'v' }, { "wait", 0, 0, 'w' }, { 0 },
+		{ "host", 1, 0, 'h' },	     { "port", 1, 0, 'p' },    { "connections", 1, 0, 'c' },
+		{ "pipeline", 1, 0, 'P' },   { "seconds", 1, 0, 's' }, { "warmup", 1, 0, 'u' },
+		{ "value-size", 1, 0, 'v' }, { "wait", 0, 0, 'w' },    { 0 },
 	};
-	static struct bench b = { .host = "127.0.0.1", .port = "6379", .connections = 1, .depth = 1,
-		.value = 64, .seconds = 3, .warmup = 0.3 };
+	static struct bench b = { .host = "127.0.0.1",
+				  .port = "6379",
+				  .connections = 1,
+				  .depth = 1,
+				  .value = 64,
+				  .seconds = 3,
+				  .warmup = 0.3 };
 	int o;
 
 	while ((o = getopt_long(argc, argv, "", opts, NULL)) != -1) {
 		switch (o) {
-		case 'h': b.host = optarg; break;
-		case 'p': b.port = optarg; break;
-		case 'c': b.connections = (int)arg_number("--connections", optarg, 1, 1000); break;
-		case 'P': b.depth = (unsigned int)arg_number("--pipeline", optarg, 1, 1024); break;
-		case 's': b.seconds = arg_number("--seconds", optarg, 0.1, 1e5); break;
-		case 'u': b.warmup = arg_number("--warmup", optarg, 0, 1e3); break;
-		case 'v': b.value = (unsigned int)arg_number("--value-size", optarg, 1, 65536); break;
-		case 'w': b.wait = true; break;
-		default: die("usage: redis_bench [--host A] [--port P] [--connections N] [--pipeline N]\n"
-			     "       [--seconds S] [--warmup S] [--value-size N] [--wait]");
+		case 'h':
+			b.host = optarg;
+			break;
+		case 'p':
+			b.port = optarg;
+			break;
+		case 'c':
+			b.connections = (int)arg_number("--connections", optarg, 1, 1000);
+			break;
+		case 'P':
+			b.depth = (unsigned int)arg_number("--pipeline", optarg, 1, 1024);
+			break;
+		case 's':
+			b.seconds = arg_number("--seconds", optarg, 0.1, 1e5);
+			break;
+		case 'u':
+			b.warmup = arg_number("--warmup", optarg, 0, 1e3);
+			break;
+		case 'v':
+			b.value = (unsigned int)arg_number("--value-size", optarg, 1, 65536);
+			break;
+		case 'w':
+			b.wait = true;
+			break;
+		default:
+			die("usage: redis_bench [--host A] [--port P] [--connections N] [--pipeline N]\n"
+			    "       [--seconds S] [--warmup S] [--value-size N] [--wait]");
 		}
 	}
 	if (optind < argc)

@@ -14,7 +14,7 @@
 #include <stdatomic.h>
 #include <sys/random.h>
 
-#define CHUNK 16384u	/* a multiple of 8 */
+#define CHUNK 16384u /* a multiple of 8 */
 
 struct load {
 	const char *host, *port;
@@ -26,7 +26,7 @@ struct load {
 
 	uint32_t tag;
 	atomic_bool stop;
-	atomic_int running;	/* streams that have moved their first bytes */
+	atomic_int running; /* streams that have moved their first bytes */
 	atomic_ullong bytes, complete, lost, contradicted, reset, stalled;
 	pthread_mutex_t lock;
 	char problem[256];
@@ -37,10 +37,10 @@ struct stream {
 	pthread_t thread;
 	int id, fd;
 	bool upload, over;
-	unsigned int done;	/* transfers that came to their end */
-	uint64_t longest;	/* ns that one read or write took */
-	uint64_t begin, moved;	/* of the transfer: for the pace */
-	char in[CHUNK + 4096];	/* bytes read and not used */
+	unsigned int done; /* transfers that came to their end */
+	uint64_t longest; /* ns that one read or write took */
+	uint64_t begin, moved; /* of the transfer: for the pace */
+	char in[CHUNK + 4096]; /* bytes read and not used */
 	size_t start, end;
 };
 
@@ -273,7 +273,8 @@ static int read_body(struct stream *s, uint64_t seed, uint64_t length, bool *sam
 		for (i = 0; i < n && want[i] == (unsigned char)s->in[s->start + i]; i++)
 			;
 		if (i < n)
-			problem(s->l, "%d: byte %llu is wrong", s->id, (unsigned long long)(at + i));
+			problem(s->l, "%d: byte %llu is wrong", s->id,
+				(unsigned long long)(at + i));
 		EVP_DigestUpdate(got, s->in + s->start, n);
 		EVP_DigestUpdate(expect, want, n);
 		s->start += n;
@@ -297,7 +298,8 @@ static int get(struct stream *s, const char *path, uint64_t seed, bool *good)
 	if (send_all(s, head, strlen(head)) || read_head(s, &status, &length))
 		return -1;
 	if (status != 200 || length != s->l->size) {
-		problem(s->l, "%s: status %d, %llu bytes", path, status, (unsigned long long)length);
+		problem(s->l, "%s: status %d, %llu bytes", path, status,
+			(unsigned long long)length);
 		s->over = true;
 		return 0;
 	}
@@ -333,7 +335,7 @@ static int put(struct stream *s, bool *good)
 	}
 	if (read_head(s, &status, &length))
 		return -1;
-	for (; length; length -= n) {	/* an error page, perhaps: not worth a look */
+	for (; length; length -= n) { /* an error page, perhaps: not worth a look */
 		if (s->start == s->end && receive(s, CHUNK))
 			return -1;
 		n = s->end - s->start < length ? s->end - s->start : length;
@@ -410,7 +412,12 @@ struct marked {
 /* SIGUSR1: the failure is now. SIGINT, SIGTERM: start no more transfers. Ends with the streams. */
 static void *watch_signals(void *arg)
 {
-	struct { struct load *l; struct marked *mark; const sigset_t *set; uint64_t begin; } *w = arg;
+	struct {
+		struct load *l;
+		struct marked *mark;
+		const sigset_t *set;
+		uint64_t begin;
+	} *w = arg;
 	struct timespec tick = { .tv_nsec = (long)(50 * MS) };
 	uint64_t now;
 	int sig;
@@ -447,8 +454,9 @@ static void report(struct load *l, const struct marked *m, double seconds, doubl
 
 	if (!l->json) {
 		printf("transfers complete %llu, lost %llu, contradicted %llu, reset %llu, stalled %llu, "
-		       "%.1f MB/s, longest gap %.1f ms\n", l->complete, l->lost, l->contradicted,
-		       l->reset, l->stalled, (double)l->bytes / seconds / 1e6, gap);
+		       "%.1f MB/s, longest gap %.1f ms\n",
+		       l->complete, l->lost, l->contradicted, l->reset, l->stalled,
+		       (double)l->bytes / seconds / 1e6, gap);
 		if (l->problem[0])
 			printf("first problem: %s\n", l->problem);
 		return;
@@ -474,8 +482,12 @@ static void run(struct load *l)
 	struct stream *s = must(calloc((size_t)n, sizeof(*s)));
 	struct marked mark = { 0 };
 	sigset_t set;
-	struct { struct load *l; struct marked *mark; const sigset_t *set; uint64_t begin; } w = {
-		l, &mark, &set, now_ns() };
+	struct {
+		struct load *l;
+		struct marked *mark;
+		const sigset_t *set;
+		uint64_t begin;
+	} w = { l, &mark, &set, now_ns() };
 	pthread_t watcher;
 	uint64_t gap = 0, begin = w.begin, bytes;
 	double seconds;
@@ -528,35 +540,70 @@ static void usage(void)
 int main(int argc, char **argv)
 {
 	static const struct option opts[] = {
-		{ "host", 1, 0, 'h' }, { "port", 1, 0, 'p' }, { "downloads", 1, 0, 'd' },
-		{ "uploads", 1, 0, 'u' }, { "size", 1, 0, 'z' }, { "rate", 1, 0, 'r' },
-		{ "rounds", 1, 0, 'n' }, { "seconds", 1, 0, 's' }, { "tail", 1, 0, 't' },
-		{ "patience", 1, 0, 'w' }, { "seed", 1, 0, 'S' }, { "json", 0, 0, 'j' },
-		{ "make", 1, 0, 'm' }, { "file-seed", 1, 0, 'f' }, { 0 },
+		{ "host", 1, 0, 'h' },	   { "port", 1, 0, 'p' },      { "downloads", 1, 0, 'd' },
+		{ "uploads", 1, 0, 'u' },  { "size", 1, 0, 'z' },      { "rate", 1, 0, 'r' },
+		{ "rounds", 1, 0, 'n' },   { "seconds", 1, 0, 's' },   { "tail", 1, 0, 't' },
+		{ "patience", 1, 0, 'w' }, { "seed", 1, 0, 'S' },      { "json", 0, 0, 'j' },
+		{ "make", 1, 0, 'm' },	   { "file-seed", 1, 0, 'f' }, { 0 },
 	};
-	static struct load l = { .host = "127.0.0.1", .port = "80", .downloads = 2, .uploads = 2,
-		.size = 50000000, .patience = 10, .seed = 1, .file_seed = 1,
-		.lock = PTHREAD_MUTEX_INITIALIZER };
+	static struct load l = { .host = "127.0.0.1",
+				 .port = "80",
+				 .downloads = 2,
+				 .uploads = 2,
+				 .size = 50000000,
+				 .patience = 10,
+				 .seed = 1,
+				 .file_seed = 1,
+				 .lock = PTHREAD_MUTEX_INITIALIZER };
 	const char *make = NULL;
 	int o;
 
 	while ((o = getopt_long(argc, argv, "", opts, NULL)) != -1) {
 		switch (o) {
-		case 'h': l.host = optarg; break;
-		case 'p': l.port = optarg; break;
-		case 'd': l.downloads = (int)arg_number("--downloads", optarg, 0, 100); break;
-		case 'u': l.uploads = (int)arg_number("--uploads", optarg, 0, 100); break;
-		case 'z': l.size = (uint64_t)arg_number("--size", optarg, 1, 1e12); break;
-		case 'r': l.rate = (uint64_t)arg_number("--rate", optarg, 1, 1e12); break;
-		case 'n': l.rounds = (unsigned int)arg_number("--rounds", optarg, 1, 1e6); break;
-		case 's': l.seconds = arg_number("--seconds", optarg, 0.01, 1e6); break;
-		case 't': l.tail = arg_number("--tail", optarg, 0.01, 1e6); break;
-		case 'w': l.patience = arg_number("--patience", optarg, 0.1, 1e6); break;
-		case 'S': l.seed = (uint64_t)arg_number("--seed", optarg, 0, 1e9); break;
-		case 'f': l.file_seed = (uint64_t)arg_number("--file-seed", optarg, 0, 1e9); break;
-		case 'j': l.json = true; break;
-		case 'm': make = optarg; break;
-		default: usage();
+		case 'h':
+			l.host = optarg;
+			break;
+		case 'p':
+			l.port = optarg;
+			break;
+		case 'd':
+			l.downloads = (int)arg_number("--downloads", optarg, 0, 100);
+			break;
+		case 'u':
+			l.uploads = (int)arg_number("--uploads", optarg, 0, 100);
+			break;
+		case 'z':
+			l.size = (uint64_t)arg_number("--size", optarg, 1, 1e12);
+			break;
+		case 'r':
+			l.rate = (uint64_t)arg_number("--rate", optarg, 1, 1e12);
+			break;
+		case 'n':
+			l.rounds = (unsigned int)arg_number("--rounds", optarg, 1, 1e6);
+			break;
+		case 's':
+			l.seconds = arg_number("--seconds", optarg, 0.01, 1e6);
+			break;
+		case 't':
+			l.tail = arg_number("--tail", optarg, 0.01, 1e6);
+			break;
+		case 'w':
+			l.patience = arg_number("--patience", optarg, 0.1, 1e6);
+			break;
+		case 'S':
+			l.seed = (uint64_t)arg_number("--seed", optarg, 0, 1e9);
+			break;
+		case 'f':
+			l.file_seed = (uint64_t)arg_number("--file-seed", optarg, 0, 1e9);
+			break;
+		case 'j':
+			l.json = true;
+			break;
+		case 'm':
+			make = optarg;
+			break;
+		default:
+			usage();
 		}
 	}
 	if (optind < argc || l.downloads + l.uploads == 0)

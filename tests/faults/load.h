@@ -115,15 +115,16 @@ static inline uint64_t hist_quantile(const struct hist *h, double q)
 
 static inline void hist_json(const struct hist *h, FILE *f)
 {
-	fprintf(f, "\"latency_ns\":{\"mean\":%.0f,\"p50\":%llu,\"p99\":%llu,\"p999\":%llu,\"max\":%llu}",
+	fprintf(f,
+		"\"latency_ns\":{\"mean\":%.0f,\"p50\":%llu,\"p99\":%llu,\"p999\":%llu,\"max\":%llu}",
 		h->n ? h->sum / (double)h->n : 0.0, (unsigned long long)hist_quantile(h, 0.5),
-		(unsigned long long)hist_quantile(h, 0.99), (unsigned long long)hist_quantile(h, 0.999),
-		(unsigned long long)h->max);
+		(unsigned long long)hist_quantile(h, 0.99),
+		(unsigned long long)hist_quantile(h, 0.999), (unsigned long long)h->max);
 }
 
 /* How long nothing was heard although something was asked for. */
 struct gap {
-	uint64_t since;		/* 0: nothing is awaited */
+	uint64_t since; /* 0: nothing is awaited */
 	uint64_t longest;
 };
 

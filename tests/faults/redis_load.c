@@ -250,7 +250,8 @@ static void run_phase(struct load *l, enum phase phase, struct conn *first, int 
 			break;
 		slot = phase == LOAD ? next_slot(l) : 0;
 		wait.tv_sec = 0;
-		wait.tv_nsec = slot > now && slot - now < 50 * MS ? (long)(slot - now) : (long)(50 * MS);
+		wait.tv_nsec =
+			slot > now && slot - now < 50 * MS ? (long)(slot - now) : (long)(50 * MS);
 		got = epoll_pwait2(l->epfd, ev, 64, &wait, NULL);
 		for (i = 0; i < got; i++) {
 			if (!ev[i].data.ptr)
@@ -349,10 +350,10 @@ static void print_json(const struct load *l, double gap, double conn_gap)
 static void print_text(const struct load *l, double gap, double conn_gap)
 {
 	printf("acknowledged %llu (%.0f a second), lost %llu, contradicted %llu, reset %llu, "
-	       "stalled %llu\n", (unsigned long long)l->acked,
-	       l->elapsed > 0 ? (double)l->acked / l->elapsed : 0.0, (unsigned long long)l->lost,
-	       (unsigned long long)l->contradicted, (unsigned long long)l->reset,
-	       (unsigned long long)l->stalled);
+	       "stalled %llu\n",
+	       (unsigned long long)l->acked, l->elapsed > 0 ? (double)l->acked / l->elapsed : 0.0,
+	       (unsigned long long)l->lost, (unsigned long long)l->contradicted,
+	       (unsigned long long)l->reset, (unsigned long long)l->stalled);
 	printf("latency mean %.1f us, p50 %.1f us, p99 %.1f us; longest gap %.1f ms, "
 	       "of one connection %.1f ms\n",
 	       l->hist.n ? l->hist.sum / (double)l->hist.n / 1e3 : 0.0,
@@ -396,32 +397,66 @@ static void parse_mix(struct load *l, const char *text)
 static void parse(struct load *l, int argc, char **argv)
 {
 	static const struct option opts[] = {
-		{ "host", 1, 0, 'h' }, { "port", 1, 0, 'p' }, { "connections", 1, 0, 'c' },
-		{ "pipeline", 1, 0, 'P' }, { "seconds", 1, 0, 's' }, { "requests", 1, 0, 'n' },
-		{ "rate", 1, 0, 'r' }, { "mix", 1, 0, 'm' }, { "keys", 1, 0, 'k' },
-		{ "value-size", 1, 0, 'v' }, { "seed", 1, 0, 'S' }, { "tail", 1, 0, 't' },
-		{ "patience", 1, 0, 'w' }, { "progress", 1, 0, 'g' }, { "json", 0, 0, 'j' }, { 0 },
+		{ "host", 1, 0, 'h' },	      { "port", 1, 0, 'p' },
+		{ "connections", 1, 0, 'c' }, { "pipeline", 1, 0, 'P' },
+		{ "seconds", 1, 0, 's' },     { "requests", 1, 0, 'n' },
+		{ "rate", 1, 0, 'r' },	      { "mix", 1, 0, 'm' },
+		{ "keys", 1, 0, 'k' },	      { "value-size", 1, 0, 'v' },
+		{ "seed", 1, 0, 'S' },	      { "tail", 1, 0, 't' },
+		{ "patience", 1, 0, 'w' },    { "progress", 1, 0, 'g' },
+		{ "json", 0, 0, 'j' },	      { 0 },
 	};
 	int o;
 
 	while ((o = getopt_long(argc, argv, "", opts, NULL)) != -1) {
 		switch (o) {
-		case 'h': l->host = optarg; break;
-		case 'p': l->port = optarg; break;
-		case 'c': l->connections = (int)arg_number("--connections", optarg, 1, 10000); break;
-		case 'P': l->depth = (uint32_t)arg_number("--pipeline", optarg, 1, 4096); break;
-		case 's': l->seconds = arg_number("--seconds", optarg, 0.01, 1e6); break;
-		case 'n': l->limit = (uint64_t)arg_number("--requests", optarg, 1, 1e12); break;
-		case 'r': l->rate = (uint64_t)arg_number("--rate", optarg, 1, 1e8); break;
-		case 'm': parse_mix(l, optarg); break;
-		case 'k': l->keys = (uint32_t)arg_number("--keys", optarg, 1, 1e6); break;
-		case 'v': l->pad = (unsigned int)arg_number("--value-size", optarg, 0, 1e6); break;
-		case 'S': l->seed = (uint64_t)arg_number("--seed", optarg, 0, 9e15); break;
-		case 't': l->tail = arg_number("--tail", optarg, 0.01, 1e6); break;
-		case 'w': l->patience = arg_number("--patience", optarg, 0.1, 1e6); break;
-		case 'g': l->progress = arg_number("--progress", optarg, 0.01, 1e6); break;
-		case 'j': l->json = true; break;
-		default: usage();
+		case 'h':
+			l->host = optarg;
+			break;
+		case 'p':
+			l->port = optarg;
+			break;
+		case 'c':
+			l->connections = (int)arg_number("--connections", optarg, 1, 10000);
+			break;
+		case 'P':
+			l->depth = (uint32_t)arg_number("--pipeline", optarg, 1, 4096);
+			break;
+		case 's':
+			l->seconds = arg_number("--seconds", optarg, 0.01, 1e6);
+			break;
+		case 'n':
+			l->limit = (uint64_t)arg_number("--requests", optarg, 1, 1e12);
+			break;
+		case 'r':
+			l->rate = (uint64_t)arg_number("--rate", optarg, 1, 1e8);
+			break;
+		case 'm':
+			parse_mix(l, optarg);
+			break;
+		case 'k':
+			l->keys = (uint32_t)arg_number("--keys", optarg, 1, 1e6);
+			break;
+		case 'v':
+			l->pad = (unsigned int)arg_number("--value-size", optarg, 0, 1e6);
+			break;
+		case 'S':
+			l->seed = (uint64_t)arg_number("--seed", optarg, 0, 9e15);
+			break;
+		case 't':
+			l->tail = arg_number("--tail", optarg, 0.01, 1e6);
+			break;
+		case 'w':
+			l->patience = arg_number("--patience", optarg, 0.1, 1e6);
+			break;
+		case 'g':
+			l->progress = arg_number("--progress", optarg, 0.01, 1e6);
+			break;
+		case 'j':
+			l->json = true;
+			break;
+		default:
+			usage();
 		}
 	}
 	if (optind < argc)
@@ -458,8 +493,15 @@ static void prepare(struct load *l)
 int main(int argc, char **argv)
 {
 	static struct load l = {
-		.host = "127.0.0.1", .port = "6379", .connections = 20, .depth = 1, .keys = 200,
-		.patience = 10, .seed = 1, .weight = { 1, 1, 1, 1 }, .weights = OPS,
+		.host = "127.0.0.1",
+		.port = "6379",
+		.connections = 20,
+		.depth = 1,
+		.keys = 200,
+		.patience = 10,
+		.seed = 1,
+		.weight = { 1, 1, 1, 1 },
+		.weights = OPS,
 	};
 
 	parse(&l, argc, argv);

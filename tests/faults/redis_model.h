@@ -8,19 +8,28 @@
 
 #include "load.h"
 
-enum op { OP_SET, OP_GET, OP_INCR, OP_LPUSH, OPS, OP_READ_COUNTER = OPS, OP_READ_LIST };
+enum op {
+	OP_SET,
+	OP_GET,
+	OP_INCR,
+	OP_LPUSH,
+	OPS,
+	OP_READ_COUNTER = OPS,
+	OP_READ_LIST
+};
 
-#define LIST_LEN 200		/* elements, then the next list begins */
+#define LIST_LEN     200 /* elements, then the next list begins */
 #define VERIFY_DEPTH 16
 
 struct value {
-	uint64_t sent, acked;	/* of a string: number of its last SET; of a counter or list: how many */
-	int64_t shift;		/* by how much replies are off since the last contradiction */
-	bool lost;		/* counted already */
+	uint64_t sent,
+		acked; /* of a string: number of its last SET; of a counter or list: how many */
+	int64_t shift; /* by how much replies are off since the last contradiction */
+	bool lost; /* counted already */
 };
 
 struct request {
-	struct conn *owner;	/* whose key it is */
+	struct conn *owner; /* whose key it is */
 	enum op op;
 	uint32_t key;
 	uint64_t expect;
@@ -33,18 +42,22 @@ struct conn {
 	struct value *strings, *counters, *lists;
 	uint32_t nlists, next_string;
 	uint64_t seq;
-	struct request *ring;	/* requests without a reply */
+	struct request *ring; /* requests without a reply */
 	uint32_t head, inflight;
 	struct gap gap;
 	struct {
 		char *buf;
 		size_t start, end, size;
 	} in, out;
-	bool heard;		/* it has had a reply */
-	uint32_t cursor;	/* in verification: what to read next */
+	bool heard; /* it has had a reply */
+	uint32_t cursor; /* in verification: what to read next */
 };
 
-enum phase { LOAD, READ_SAME, READ_FRESH };
+enum phase {
+	LOAD,
+	READ_SAME,
+	READ_FRESH
+};
 
 struct load {
 	const char *host, *port;
@@ -58,20 +71,20 @@ struct load {
 	char tag[12];
 	char *filler;
 	int epfd, sigfd;
-	struct conn *conn;	/* [connections], and one more: the fresh one */
+	struct conn *conn; /* [connections], and one more: the fresh one */
 	enum phase phase;
 	bool stop;
-	int running;		/* connections that have had a reply */
+	int running; /* connections that have had a reply */
 	uint32_t turn, fresh_owner;
 	uint64_t start, last_reply, mark, next_progress;
-	uint64_t inflight;	/* of all connections */
+	uint64_t inflight; /* of all connections */
 	uint64_t issued, acked, acked_before, writes;
 	uint64_t lost, contradicted, reset, stalled;
 	bool fresh_failed;
 	double elapsed;
 	struct gap gap;
 	struct hist hist;
-	char problem[256];	/* the first one, in words */
+	char problem[256]; /* the first one, in words */
 };
 
 __attribute__((format(printf, 2, 3))) static void problem(struct load *l, const char *fmt, ...)
@@ -128,7 +141,7 @@ static size_t value_text(const struct load *l, const struct request *r, uint64_t
 static void encode(struct load *l, struct conn *c, const struct request *r)
 {
 	static const char *const verb[] = {
-		"*3\r\n$3\r\nSET\r\n", "*2\r\n$3\r\nGET\r\n", "*2\r\n$4\r\nINCR\r\n",
+		"*3\r\n$3\r\nSET\r\n",	 "*2\r\n$3\r\nGET\r\n", "*2\r\n$4\r\nINCR\r\n",
 		"*3\r\n$5\r\nLPUSH\r\n", "*2\r\n$3\r\nGET\r\n", "*4\r\n$6\r\nLRANGE\r\n",
 	};
 	static const char all[] = "$1\r\n0\r\n$2\r\n-1\r\n";
@@ -165,7 +178,7 @@ static void make_request(struct load *l, struct conn *c, struct request *r)
 {
 	*r = (struct request){ .owner = c, .op = choose_op(l) };
 	switch (r->op) {
-	case OP_SET:	/* in turn, so that what was written last stays readable for longest */
+	case OP_SET: /* in turn, so that what was written last stays readable for longest */
 		r->key = c->next_string++ % l->keys;
 		r->expect = c->strings[r->key].sent = ++c->seq;
 		break;

@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* Of exactly this size, so that a byte too far is seen. */
 	uint8_t *log = malloc(size ? size : 1);
 	const struct rrc_rec *rec;
-	struct rrc_error err = {0};
+	struct rrc_error err = { 0 };
 	size_t off = 0, before = 0;
 
 	if (!log)

@@ -12,7 +12,9 @@
 
 static struct rrc_manifest *sample(void)
 {
-	struct rrc_manifest_info info = { .number = 3, .cut_pos = 4096, .init_tid = 1, .name = "web" };
+	struct rrc_manifest_info info = {
+		.number = 3, .cut_pos = 4096, .init_tid = 1, .name = "web"
+	};
 	struct rrc_manifest_socket s = { .pid = 1, .fd = 9, .cookie = 77 };
 	struct rrc_manifest_file f = { .size = 5, .sum = 6 };
 	struct rrc_manifest *m = rrc_manifest_new(&info);
@@ -65,7 +67,8 @@ Test(manifest, damage_and_cuts_are_found)
 
 Test(manifest, names_stay_below_their_directory)
 {
-	static const char *const bad[] = { "", "/etc/passwd", "..", "../x", "a/../b", "a//b", ".", "a/", "./a" };
+	static const char *const bad[] = { "",	   "/etc/passwd", "..", "../x", "a/../b",
+					   "a//b", ".",		  "a/", "./a" };
 	static const char *const good[] = { "a", "img/pages-1.img", "..a", "a..b/c" };
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)

@@ -56,13 +56,13 @@ static void build_read(struct build *b)
 	b->rec.args[2] = 16384;
 	b->rec.fdkind = RRC_FD_TCP;
 	b->rec.obj = 0x77;
-	finish(b, &(struct rrc_seg){.len = 5}, 1, "he\nlo");
+	finish(b, &(struct rrc_seg){ .len = 5 }, 1, "he\nlo");
 }
 
 static void build_packet(struct build *b, unsigned int ip_len)
 {
-	uint8_t data[sizeof(struct rrc_rec_packet) + 60] = {0};
-	struct rrc_rec_packet head = {.len = ip_len, .gso_segs = 1, .family = AF_INET};
+	uint8_t data[sizeof(struct rrc_rec_packet) + 60] = { 0 };
+	struct rrc_rec_packet head = { .len = ip_len, .gso_segs = 1, .family = AF_INET };
 	static const uint8_t ip[44] = {
 		0x45, 0,    0,	  44,	0,    0,    0,	  0,	64,   6, 0,   0,    10,	  0,   0,
 		2,    10,   0,	  0,	1,    0x10, 0x92, 0x18, 0xeb, 0, 0,   0x03, 0xe8, 0,   0,
@@ -73,7 +73,7 @@ static void build_packet(struct build *b, unsigned int ip_len)
 	b->rec.tid = 0;
 	memcpy(data, &head, sizeof(head));
 	memcpy(data + sizeof(head), ip, sizeof(ip));
-	finish(b, &(struct rrc_seg){.len = sizeof(head) + sizeof(ip)}, 1, data);
+	finish(b, &(struct rrc_seg){ .len = sizeof(head) + sizeof(ip) }, 1, data);
 }
 
 static void build_conn(struct build *b)
@@ -84,8 +84,8 @@ static void build_conn(struct build *b)
 		.lport = 6379,
 		.rport = 4242,
 		.state = 1,
-		.laddr = {10, 0, 0, 1},
-		.raddr = {10, 0, 0, 2},
+		.laddr = { 10, 0, 0, 1 },
+		.raddr = { 10, 0, 0, 2 },
 		.snd_nxt = 100,
 		.rcv_nxt = 200,
 		.mss_clamp = 1460,
@@ -94,17 +94,17 @@ static void build_conn(struct build *b)
 
 	begin(b, RRC_REC_CONN, 0, 0);
 	b->rec.obj = 0x77;
-	finish(b, &(struct rrc_seg){.len = sizeof(conn)}, 1, &conn);
+	finish(b, &(struct rrc_seg){ .len = sizeof(conn) }, 1, &conn);
 }
 
 static void build_signal(struct build *b)
 {
-	struct rrc_rec_signal sig = {.ip = 0x401000, .orig_ax = SYS_epoll_wait};
-	int32_t info[6] = {15, 0, 0, 0, 99, 0};
+	struct rrc_rec_signal sig = { .ip = 0x401000, .orig_ax = SYS_epoll_wait };
+	int32_t info[6] = { 15, 0, 0, 0, 99, 0 };
 
 	begin(b, RRC_REC_SIGNAL, 0, 0);
 	memcpy(sig.info, info, sizeof(info));
-	finish(b, &(struct rrc_seg){.len = sizeof(sig)}, 1, &sig);
+	finish(b, &(struct rrc_seg){ .len = sizeof(sig) }, 1, &sig);
 }
 
 static int check(const struct build *b)
@@ -135,7 +135,7 @@ Test(reclog, accepts_what_is_sound)
 Test(reclog, refuses_every_cut)
 {
 	struct build b;
-	struct rrc_error err = {0};
+	struct rrc_error err = { 0 };
 
 	build_packet(&b, 44);
 	for (size_t len = 0; len < b.rec.size; len++) {
@@ -259,10 +259,10 @@ Test(reclog, finds_segments)
 	struct build b;
 	const uint8_t *data = NULL;
 	const struct rrc_seg segs[] = {
-		{.len = 3, .row = 1},
-		{.len = 0, .row = 2},
-		{.len = 4, .row = 0, .index = 1},
-		{.len = 2, .row = 0},
+		{ .len = 3, .row = 1 },
+		{ .len = 0, .row = 2 },
+		{ .len = 4, .row = 0, .index = 1 },
+		{ .len = 2, .row = 0 },
 	};
 
 	begin(&b, RRC_REC_SYSCALL, SYS_recvmmsg, 2);
@@ -281,7 +281,7 @@ Test(reclog, iterates)
 	struct build b;
 	uint8_t log[1024] __attribute__((aligned(8)));
 	size_t len = 0, off = 0, ends[3];
-	struct rrc_error err = {0};
+	struct rrc_error err = { 0 };
 
 	for (int i = 0; i < 3; i++) {
 		if (i == 1)
@@ -347,7 +347,7 @@ Test(recprint, calls)
 	b.rec.args[0] = (__u64)-100;
 	b.rec.args[1] = 0x400000;
 	b.rec.args[2] = 0x80000;
-	finish(&b, &(struct rrc_seg){.len = 9, .dir = RRC_SEG_IN}, 1, "/a\"\001/\0332\xff");
+	finish(&b, &(struct rrc_seg){ .len = 9, .dir = RRC_SEG_IN }, 1, "/a\"\001/\0332\xff");
 	prints(&b,
 	       "       7 0.000000123 [12] openat(AT_FDCWD, \"/a\\\"\\1/\\0332\\377\", 0x80000, 0) "
 	       "= -2 ENOENT {in1 9}");
@@ -383,7 +383,7 @@ Test(recprint, long_strings_are_cut)
 	build_read(&b);
 	b.rec.ret = sizeof(data);
 	memset(data, 0xff, sizeof(data));
-	finish(&b, &(struct rrc_seg){.len = sizeof(data)}, 1, data);
+	finish(&b, &(struct rrc_seg){ .len = sizeof(data) }, 1, data);
 	line_of(&b, 0, text);
 	cr_assert_not_null(strstr(text, "\\377\"..., 16384) = 200"));
 	cr_assert_lt(strlen(text), 250);
@@ -392,16 +392,18 @@ Test(recprint, long_strings_are_cut)
 Test(recprint, addresses)
 {
 	struct build b;
-	struct sockaddr_in to = {
-		.sin_family = AF_INET, .sin_port = htons(53), .sin_addr.s_addr = htonl(0x0a000001)};
-	uint8_t data[sizeof(to) + 4] = {0};
-	const struct rrc_seg accept_segs[] = {{.len = sizeof(to), .row = 0}, {.len = 4, .row = 1}};
+	struct sockaddr_in to = { .sin_family = AF_INET,
+				  .sin_port = htons(53),
+				  .sin_addr.s_addr = htonl(0x0a000001) };
+	uint8_t data[sizeof(to) + 4] = { 0 };
+	const struct rrc_seg accept_segs[] = { { .len = sizeof(to), .row = 0 },
+					       { .len = 4, .row = 1 } };
 
 	begin(&b, RRC_REC_SYSCALL, SYS_connect, -EINPROGRESS);
 	b.rec.args[0] = 4;
 	b.rec.args[1] = 0x7ffe00001000;
 	b.rec.args[2] = sizeof(to);
-	finish(&b, &(struct rrc_seg){.len = sizeof(to), .dir = RRC_SEG_IN}, 1, &to);
+	finish(&b, &(struct rrc_seg){ .len = sizeof(to), .dir = RRC_SEG_IN }, 1, &to);
 	prints(&b, "       7 0.000000123 [12] connect(4, 10.0.0.1:53, 16) = -115 EINPROGRESS "
 		   "{in1 16}");
 
@@ -496,7 +498,7 @@ Test(recprint, json_of_every_kind)
 		} else {
 			begin(&b, kind, 0, 1);
 			if (kind == RRC_REC_EXEC)
-				finish(&b, &(struct rrc_seg){.len = 32}, 1, (char[32]){0});
+				finish(&b, &(struct rrc_seg){ .len = 32 }, 1, (char[32]){ 0 });
 		}
 		line_of(&b, 1, text);
 		obj = json_tokener_parse(text);

@@ -322,7 +322,7 @@ Test(syscalls, constant_lengths_are_the_kernels)
 	timer_t timer;
 
 	cr_assert(fd >= 0 && tfd >= 0);
-	cr_assert_eq(timer_create(CLOCK_MONOTONIC, &(struct sigevent){.sigev_notify = SIGEV_NONE},
+	cr_assert_eq(timer_create(CLOCK_MONOTONIC, &(struct sigevent){ .sigev_notify = SIGEV_NONE },
 				  &timer),
 		     0);
 	WRITTEN("stat", 1, (long)"/");
@@ -347,8 +347,8 @@ Test(syscalls, constant_lengths_are_the_kernels)
 	WRITTEN("timer_gettime", 1, (long)timer);
 	WRITTEN("getrlimit", 1, 7);
 	WRITTEN("prlimit64", 3, 0, 7);
-	WRITTEN("getresuid", 1, (long)&(int){0}, 0, (long)&(int){0});
-	WRITTEN("getresgid", 2, (long)&(int){0}, (long)&(int){0});
+	WRITTEN("getresuid", 1, (long)&(int){ 0 }, 0, (long)&(int){ 0 });
+	WRITTEN("getresgid", 2, (long)&(int){ 0 }, (long)&(int){ 0 });
 	WRITTEN("getcpu", 0, 0);
 	WRITTEN("getcpu", 1, 0);
 	WRITTEN("sched_getparam", 1, 0);
@@ -358,8 +358,8 @@ Test(syscalls, constant_lengths_are_the_kernels)
 	WRITTEN("pipe", 0, 0);
 	WRITTEN("pipe2", 0, 0);
 	WRITTEN("socketpair", 3, AF_UNIX, SOCK_STREAM);
-	WRITTEN("get_robust_list", 1, 0, 0, (long)&(long){0});
-	WRITTEN("get_robust_list", 2, 0, (long)&(long){0});
+	WRITTEN("get_robust_list", 1, 0, 0, (long)&(long){ 0 });
+	WRITTEN("get_robust_list", 2, 0, (long)&(long){ 0 });
 }
 
 Test(syscalls, command_lengths_are_the_kernels)
@@ -368,8 +368,9 @@ Test(syscalls, command_lengths_are_the_kernels)
 		unsigned int cmd;
 		int which;
 	} cmds[] = {
-		{FIONREAD, 0}, {TCGETS, 0},   {TIOCGWINSZ, 0}, {0x802c542a, 0}, {TIOCGPTN, 0},
-		{TIOCOUTQ, 0}, {TIOCGETD, 1}, {SIOCATMARK, 2}, {TIOCGPTLCK, 0}, {TIOCGEXCL, 0},
+		{ FIONREAD, 0 },   { TCGETS, 0 },    { TIOCGWINSZ, 0 }, { 0x802c542a, 0 },
+		{ TIOCGPTN, 0 },   { TIOCOUTQ, 0 },  { TIOCGETD, 1 },	{ SIOCATMARK, 2 },
+		{ TIOCGPTLCK, 0 }, { TIOCGEXCL, 0 },
 	};
 	int fds[3], dir;
 
@@ -377,19 +378,19 @@ Test(syscalls, command_lengths_are_the_kernels)
 	fds[2] = socket(AF_INET, SOCK_STREAM, 0);
 	cr_assert_geq(fds[2], 0);
 	for (size_t i = 0; i < RRC_ARRAY_SIZE(cmds); i++) {
-		const long args[6] = {fds[cmds[i].which], cmds[i].cmd};
+		const long args[6] = { fds[cmds[i].which], cmds[i].cmd };
 
 		cr_assert_eq((int)written(SYS_ioctl, args, 2), rrc_ioctl_len(cmds[i].cmd, &dir),
 			     "ioctl %#x", cmds[i].cmd);
 		cr_assert_eq(dir, RRC_SEG_OUT);
 	}
-	cr_assert_eq(written(SYS_prctl, (const long[6]){PR_GET_PDEATHSIG}, 1),
+	cr_assert_eq(written(SYS_prctl, (const long[6]){ PR_GET_PDEATHSIG }, 1),
 		     rrc_cmdrow(SYS_prctl, PR_GET_PDEATHSIG)->len);
-	cr_assert_eq(written(SYS_prctl, (const long[6]){PR_GET_CHILD_SUBREAPER}, 1),
+	cr_assert_eq(written(SYS_prctl, (const long[6]){ PR_GET_CHILD_SUBREAPER }, 1),
 		     rrc_cmdrow(SYS_prctl, PR_GET_CHILD_SUBREAPER)->len);
-	cr_assert_eq(written(SYS_prctl, (const long[6]){PR_GET_NAME}, 1),
+	cr_assert_eq(written(SYS_prctl, (const long[6]){ PR_GET_NAME }, 1),
 		     rrc_cmdrow(SYS_prctl, PR_GET_NAME)->len);
-	cr_assert_eq(written(SYS_prctl, (const long[6]){PR_GET_TID_ADDRESS}, 1),
+	cr_assert_eq(written(SYS_prctl, (const long[6]){ PR_GET_TID_ADDRESS }, 1),
 		     rrc_cmdrow(SYS_prctl, PR_GET_TID_ADDRESS)->len);
 }
 
@@ -421,19 +422,19 @@ Test(syscalls, commands)
 
 Test(syscalls, class_by_arguments)
 {
-	cr_assert_eq(rrc_class_of(SYS_read, (const __u64[6]){0}), RRC_EMULATE);
-	cr_assert_eq(rrc_class_of(SYS_ioctl, (const __u64[6]){3, FIONBIO}), RRC_EXECUTE);
-	cr_assert_eq(rrc_class_of(SYS_ioctl, (const __u64[6]){3, 0x1234567}), RRC_BARRIER);
-	cr_assert_eq(rrc_class_of(SYS_prctl, (const __u64[6]){PR_SET_MM}), RRC_BARRIER);
-	cr_assert_eq(rrc_class_of(SYS_setsockopt, (const __u64[6]){3, 6, 1}), RRC_EXECUTE);
-	cr_assert_eq(rrc_class_of(SYS_setsockopt, (const __u64[6]){3, 6, 31}), RRC_BARRIER);
-	cr_assert_eq(rrc_class_of(SYS_getsockopt, (const __u64[6]){3, 6, 31}), RRC_EMULATE);
-	cr_assert_eq(rrc_class_of(1000, (const __u64[6]){0}), RRC_BARRIER);
+	cr_assert_eq(rrc_class_of(SYS_read, (const __u64[6]){ 0 }), RRC_EMULATE);
+	cr_assert_eq(rrc_class_of(SYS_ioctl, (const __u64[6]){ 3, FIONBIO }), RRC_EXECUTE);
+	cr_assert_eq(rrc_class_of(SYS_ioctl, (const __u64[6]){ 3, 0x1234567 }), RRC_BARRIER);
+	cr_assert_eq(rrc_class_of(SYS_prctl, (const __u64[6]){ PR_SET_MM }), RRC_BARRIER);
+	cr_assert_eq(rrc_class_of(SYS_setsockopt, (const __u64[6]){ 3, 6, 1 }), RRC_EXECUTE);
+	cr_assert_eq(rrc_class_of(SYS_setsockopt, (const __u64[6]){ 3, 6, 31 }), RRC_BARRIER);
+	cr_assert_eq(rrc_class_of(SYS_getsockopt, (const __u64[6]){ 3, 6, 31 }), RRC_EMULATE);
+	cr_assert_eq(rrc_class_of(1000, (const __u64[6]){ 0 }), RRC_BARRIER);
 }
 
 static unsigned int mask(unsigned int nr, __u64 a0, __u64 a1, __u64 a2, __u64 a3)
 {
-	return rrc_cmpmask(nr, (const __u64[6]){a0, a1, a2, a3});
+	return rrc_cmpmask(nr, (const __u64[6]){ a0, a1, a2, a3 });
 }
 
 Test(syscalls, compared_arguments)

@@ -59,7 +59,7 @@ bool rrc_conn_fin_in(const struct rrc_conn *conn)
 	return conn->s.peer_fin && conn->s.rcvd >= conn->s.fin_pos;
 }
 
-static bool fin_sent(const struct rrc_conn *conn)
+bool rrc_conn_fin_sent(const struct rrc_conn *conn)
 {
 	switch (conn->s.state) {
 	case TCP_FIN_WAIT1:
@@ -74,7 +74,7 @@ static bool fin_sent(const struct rrc_conn *conn)
 
 bool rrc_conn_fin_acked(const struct rrc_conn *conn)
 {
-	return fin_sent(conn) && conn->s.claimed > conn->s.written;
+	return rrc_conn_fin_sent(conn) && conn->s.claimed > conn->s.written;
 }
 
 const char *rrc_conn_name(const struct rrc_conn *conn, char *buf, size_t size)
@@ -255,6 +255,17 @@ int rrc_conns_insert(struct rrc_conns *conns, struct rrc_conn *conn)
 	link_conn(conns, conn);
 	conns->count++;
 	return 0;
+}
+
+void rrc_conns_keep_gone(struct rrc_conns *conns, struct rrc_conn *conn)
+{
+	uint64_t *place = &conns->gone[conns->gone_next++ % RRC_CONN_GONE];
+	struct rrc_conn *oldest = *place ? rrc_conns_get(conns, *place) : NULL;
+
+	if (oldest && oldest->s.gone && oldest != conn)
+		rrc_conns_remove(conns, *place);
+	*place = conn->s.birth.cookie;
+	conn->s.gone = 1;
 }
 
 size_t rrc_conns_count(const struct rrc_conns *conns)

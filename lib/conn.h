@@ -27,6 +27,8 @@ enum rrc_conn_fault {
 	RRC_CONN_IN_LOST, /* too much came out of order (until the application has read it) */
 };
 
+#define RRC_CONN_GONE 4096
+
 struct rrc_conn_span {
 	uint64_t from, to;
 };
@@ -44,6 +46,7 @@ struct rrc_conn_state { /* fixed part, saved as it is */
 	uint64_t fin_pos; /* in: where the client's FIN is, if peer_fin */
 	uint64_t peer_nxt; /* in: highest place that the client has sent, as far as seen */
 	uint64_t seen_ns; /* exit_ns of the record that brought the last packet */
+	uint64_t born_ns; /* of its birth: the order in which a listener hands connections out */
 	uint32_t snd_wnd; /* the client's last window, in bytes, counted from claimed */
 	uint32_t tsval, tsecr; /* of its last packet with timestamps */
 	uint8_t mac_peer[6], mac_own[6];
@@ -52,7 +55,8 @@ struct rrc_conn_state { /* fixed part, saved as it is */
 	uint8_t peer_fin; /* a FIN came in (its place is fin_pos) */
 	uint8_t peer_rst; /* a RST with the right number came in */
 	uint8_t shut_wr, shut_rd; /* the application shut it down */
-	uint8_t reserved[2];
+	uint8_t gone; /* the kernel's socket has ended in an orderly way; see rrc_conns_apply */
+	uint8_t reserved;
 	uint32_t nspans;
 	uint32_t reserved2;
 };
@@ -75,8 +79,12 @@ struct rrc_conns;
 struct rrc_conns *rrc_conns_new(void);
 void rrc_conns_free(struct rrc_conns *conns);
 
-/* Takes one (checked) record in, in log order. Records that have nothing to do with TCP are fine.
- * Returns 0, or negative when memory is short. */
+/*
+ * Takes one (checked) record in, in log order. Records that have nothing to do with TCP are fine.
+ * A connection that ends in an orderly way stays in the table as `gone`, with the state that it had
+ * before, until RRC_CONN_GONE others have followed it: the client's last FIN may come again, and the
+ * application may still have something to read. Returns 0, or negative when memory is short.
+ */
 int rrc_conns_apply(struct rrc_conns *conns, const struct rrc_rec *rec, struct rrc_error *err);
 
 /* One captured packet, from its IP header on, as rrc_conns_apply does for RRC_REC_PACKET. *conn
@@ -114,6 +122,8 @@ enum rrc_conn_fault rrc_conn_fault(const struct rrc_conn *conn);
 bool rrc_conn_fin_in(
 	const struct rrc_conn *conn); /* all of the client's bytes and its FIN are here */
 bool rrc_conn_fin_acked(const struct rrc_conn *conn); /* the client has our FIN */
+
+bool rrc_conn_fin_sent(const struct rrc_conn *conn); /* our side of it is closed */
 
 /* "10.0.0.1:6379 <- 10.0.0.9:40000" into buf; returns buf. */
 const char *rrc_conn_name(const struct rrc_conn *conn, char *buf, size_t size);

@@ -27,6 +27,8 @@ struct rrc_conns {
 	struct rrc_early early[RRC_CONN_EARLY_PACKETS]; /* ring of packets of unknown connections */
 	unsigned int early_next;
 	size_t early_bytes;
+	uint64_t gone[RRC_CONN_GONE]; /* ring of the cookies of those that are gone */
+	uint64_t gone_next;
 	struct rrc_conns_stats stats;
 };
 
@@ -37,6 +39,9 @@ void rrc_conn_free(struct rrc_conn *conn);
 /* Puts conn into the table, in place of one with its cookie or its addresses. Owns it, also when it
  * fails. */
 int rrc_conns_insert(struct rrc_conns *conns, struct rrc_conn *conn);
+
+/* Makes room among those that are gone for this one. */
+void rrc_conns_keep_gone(struct rrc_conns *conns, struct rrc_conn *conn);
 
 /* rcvd moves over the islands that it touches. */
 void rrc_conn_join(struct rrc_conn *conn);

@@ -141,7 +141,8 @@ static int take_packet(struct rrc_conns *conns, struct rrc_conn *conn, const str
 	int ret = 0;
 
 	if (pkt->flags & RRC_TCP_RST) {
-		if (ahead == 0) /* the only number that a kernel takes at once (RFC 5961) */
+		/* the only number that a kernel takes at once (RFC 5961); a FIN has one, too */
+		if (ahead == rrc_conn_fin_in(conn))
 			conn->s.peer_rst = 1;
 		return 0;
 	}

@@ -121,7 +121,7 @@ static void consumed(struct rrc_conns *conns, struct rrc_conn *conn, uint64_t n)
 	rrc_stream_drop(&conn->in, conn->s.read);
 }
 
-static int born(struct rrc_conns *conns, const struct rrc_rec_conn *birth)
+static int born(struct rrc_conns *conns, const struct rrc_rec_conn *birth, uint64_t ns)
 {
 	struct rrc_conn *conn = conn_from_birth(birth);
 	int ret;
@@ -129,6 +129,7 @@ static int born(struct rrc_conns *conns, const struct rrc_rec_conn *birth)
 	if (!conn)
 		return -ENOMEM;
 	conn->s.accepted = birth->active;
+	conn->s.born_ns = ns;
 	ret = rrc_conns_insert(conns, conn);
 	if (ret)
 		return ret;
@@ -252,7 +253,7 @@ static int apply_birth(struct rrc_conns *conns, const struct rrc_rec *rec)
 	memcpy(&birth, rrc_rec_payload(rec), sizeof(birth));
 	if (birth.family != AF_INET && birth.family != AF_INET6)
 		return -EBADMSG;
-	return born(conns, &birth);
+	return born(conns, &birth, rec->exit_ns);
 }
 
 static int apply_packet(struct rrc_conns *conns, const struct rrc_rec *rec, struct rrc_error *err)
@@ -268,17 +269,35 @@ static int apply_packet(struct rrc_conns *conns, const struct rrc_rec *rec, stru
 	return rrc_conns_packet(conns, &head, p + sizeof(head), rec->exit_ns, NULL, err);
 }
 
+/*
+ * The kernel's socket is done, which need not be the end: in place of it there may be a timewait that
+ * answers the client's FIN (linux tcp_time_wait), and the application may not have read all yet. Other
+ * ends are resets, or time-outs of a client that is dead.
+ */
+static bool ended_in_order(const struct rrc_conn *conn, uint64_t from)
+{
+	if (conn->s.peer_rst || conn->s.birth.loopback)
+		return false;
+	if (from == TCP_LAST_ACK) /* the client needs nothing; closed, the application neither */
+		return conn->s.shut_wr;
+	return from == TCP_FIN_WAIT2 || from == TCP_CLOSING;
+}
+
 static int apply_state(struct rrc_conns *conns, const struct rrc_rec *rec)
 {
 	struct rrc_conn *conn = rrc_conns_get(conns, rec->obj);
 
 	if (!conn)
 		return 0;
-	conn->s.state = (uint8_t)rec->args[1];
-	if (rec->args[1] == TCP_CLOSE) {
-		rrc_conns_remove(conns, rec->obj);
-		conns->stats.closes++;
+	if (rec->args[1] != TCP_CLOSE) {
+		conn->s.state = (uint8_t)rec->args[1];
+		return 0;
 	}
+	conns->stats.closes++;
+	if (ended_in_order(conn, rec->args[0]))
+		rrc_conns_keep_gone(conns, conn);
+	else
+		rrc_conns_remove(conns, rec->obj);
 	return 0;
 }
 

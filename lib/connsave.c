@@ -23,7 +23,7 @@ struct save_head {
 	uint32_t nconns, nearly;
 };
 _Static_assert(sizeof(struct save_head) == 40, "head of a saved table");
-_Static_assert(sizeof(struct rrc_conn_state) == 240, "saved connection");
+_Static_assert(sizeof(struct rrc_conn_state) == 248, "saved connection");
 
 struct early_head {
 	struct rrc_rec_packet head;
@@ -193,7 +193,10 @@ static int read_conn(struct rrc_conns *conns, struct rest *rest)
 		rrc_conn_free(conn);
 		return ret;
 	}
-	return rrc_conns_insert(conns, conn);
+	ret = rrc_conns_insert(conns, conn);
+	if (!ret && conn->s.gone)
+		rrc_conns_keep_gone(conns, conn);
+	return ret;
 }
 
 static int read_early(struct rrc_conns *conns, struct rest *rest)

@@ -248,7 +248,7 @@ static uint8_t *build_ether(const struct rrc_bare *bare, uint8_t *p)
 size_t rrc_packet_build(const struct rrc_bare *bare, uint8_t *buf)
 {
 	size_t hlen = TCP_HLEN + (bare->ts ? TS_OPT_LEN : 0);
-	size_t tcp_len = hlen + (bare->byte ? 1 : 0);
+	size_t tcp_len = hlen + (bare->byte ? 1 : bare->len);
 	uint8_t *p = build_ether(bare, buf);
 	uint64_t sum;
 
@@ -268,6 +268,8 @@ size_t rrc_packet_build(const struct rrc_bare *bare, uint8_t *buf)
 		put32(p + 24, bare->tsval);
 		put32(p + 28, bare->tsecr);
 	}
+	if (bare->len)
+		memcpy(p + hlen, bare->data, bare->len);
 	sum = pseudo_sum(bare->family, bare->src, bare->dst, IPPROTO_TCP, (uint32_t)tcp_len);
 	put16(p + 16, (uint16_t)~rrc_sum_fold(rrc_sum_add(sum, p, tcp_len)));
 	return (size_t)(p + tcp_len - buf);

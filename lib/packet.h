@@ -66,9 +66,12 @@ struct rrc_bare {
 	bool ts;
 	uint32_t tsval, tsecr;
 	bool byte; /* with one byte of payload (0) */
+	const void *data; /* or with these */
+	size_t len;
 };
 
-/* Makes an Ethernet frame with checksums; returns its length. buf has RRC_PACKET_BARE_MAX bytes. */
+/* Makes an Ethernet frame with checksums; returns its length. buf has RRC_PACKET_BARE_MAX bytes and
+ * room for the data. */
 size_t rrc_packet_build(const struct rrc_bare *bare, uint8_t *buf);
 
 /* Makes the ICMP message that the packet dst -> src with bare->ack as its sequence number (and the

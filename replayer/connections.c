@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "closing.h"
 #include "connections.h"
 #include "ingress.h"
 #include "nl.h"
@@ -50,6 +51,7 @@ static const char *const why_names[RRC_WHYS] = {
 	[RRC_WHY_NOT_ACCEPTED] = "not accepted by the application yet",
 	[RRC_WHY_NO_SOCKET] = "the restored container has no socket for it",
 	[RRC_WHY_LOST] = "bytes of it are missing in the log",
+	[RRC_WHY_OVER] = "both ends had finished",
 	[RRC_WHY_PEER_RESET] = "reset by the client",
 	[RRC_WHY_INSIDE] = "both ends are in the container",
 	[RRC_WHY_FAILED] = "the kernel refused",
@@ -125,19 +127,6 @@ void rrc_takeover_free(struct rrc_takeover *t)
 
 /* ---- what becomes of each ---- */
 
-static bool half_closed_by_us(const struct rrc_conn *conn)
-{
-	switch (conn->s.state) {
-	case TCP_FIN_WAIT1:
-	case TCP_FIN_WAIT2:
-	case TCP_CLOSING:
-	case TCP_LAST_ACK:
-		return true;
-	default:
-		return conn->s.shut_wr;
-	}
-}
-
 static void decide(struct one *o, uint8_t what, uint8_t why)
 {
 	o->what = what;
@@ -160,28 +149,31 @@ static int add_one(struct rrc_conn *conn, void *ctx)
 		decide(o, RRC_TAKEN_RESET, RRC_WHY_LOST);
 		return 0;
 	}
-	if (!conn->s.accepted) {
-		decide(o, RRC_TAKEN_RESET, RRC_WHY_NOT_ACCEPTED);
-		return 0;
-	}
 	o->sock = t->opts->lookup(t->opts->ctx, conn->s.birth.cookie);
 	if (o->sock >= 0)
 		return 0;
-	if (half_closed_by_us(conn))
+	if (rrc_conn_fin_sent(conn))
 		decide(o, RRC_TAKEN_FINISHING, RRC_WHY_NONE);
 	else
-		decide(o, RRC_TAKEN_RESET, RRC_WHY_NO_SOCKET);
+		decide(o, RRC_TAKEN_RESET,
+		       conn->s.accepted ? RRC_WHY_NO_SOCKET : RRC_WHY_NOT_ACCEPTED);
 	return 0;
 }
 
 /* ---- the clients ---- */
+
+/* One that the application alone still holds has no client any more. */
+static bool wants_answer(const struct one *o)
+{
+	return o->what != RRC_TAKEN_CLOSED && !(o->conn->s.gone && o->sock >= 0);
+}
 
 static void ask_all(struct rrc_takeover *t, bool again)
 {
 	for (uint32_t i = 0; i < t->n; i++) {
 		struct one *o = &t->all[i];
 
-		if (o->answered || o->what == RRC_TAKEN_CLOSED)
+		if (o->answered || !wants_answer(o))
 			continue;
 		rrc_rawlink_ask(&t->link, o->conn, rrc_tcp_tsval(o->conn, &t->place), again);
 	}
@@ -212,7 +204,7 @@ static uint32_t count_asked(const struct rrc_takeover *t)
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < t->n; i++)
-		n += t->all[i].what != RRC_TAKEN_CLOSED &&
+		n += wants_answer(&t->all[i]) &&
 		     memcmp(t->all[i].conn->s.mac_peer, no_mac, 6);
 	return n;
 }
@@ -292,7 +284,11 @@ static void rebuild(struct rrc_takeover *t, struct one *o, struct rrc_takeover_r
 
 	if (o->what != RRC_TAKEN_REBUILT && o->what != RRC_TAKEN_FINISHING)
 		return;
-	if (conn->s.peer_rst) {
+	if (conn->s.gone && o->sock < 0 && (conn->s.peer_rst || !o->answered)) {
+		decide(o, RRC_TAKEN_CLOSED, RRC_WHY_OVER);
+		return;
+	}
+	if (conn->s.peer_rst && !conn->s.gone) {
 		decide(o, RRC_TAKEN_CLOSED, RRC_WHY_PEER_RESET);
 		return;
 	}
@@ -370,23 +366,6 @@ static void nudge_all(struct rrc_takeover *t)
 	rrc_rawlink_flush(&t->link);
 }
 
-static int resume_one(struct rrc_takeover *t, struct one *o, struct rrc_error *err)
-{
-	int ret = 0;
-
-	if (rrc_conn_fin_in(o->conn))
-		ret = rrc_rawlink_inject_fin(&t->link, o->conn);
-	if (ret)
-		return rrc_fail(err, ret, "give the client's FIN to the kernel: %s",
-				strerror(-ret));
-	ret = rrc_tcp_resume(&o->fix, o->conn, err);
-	if (!ret && half_closed_by_us(o->conn))
-		shutdown(o->sock, SHUT_WR);
-	if (!ret && o->conn->s.shut_rd)
-		shutdown(o->sock, SHUT_RD);
-	return ret;
-}
-
 /* A socket of ours that finishes a connection is left to the kernel: it sends what is queued, and
  * the FIN, after close as before it. */
 static void resume_all(struct rrc_takeover *t, struct rrc_takeover_report *rep)
@@ -397,7 +376,7 @@ static void resume_all(struct rrc_takeover *t, struct rrc_takeover_report *rep)
 
 		if (!goes_on(o))
 			continue;
-		if (!resume_one(t, o, &err)) {
+		if (!rrc_closing_resume(&t->link, &o->fix, o->conn, &err)) {
 			rep->resent += o->conn->s.written - o->conn->s.acked;
 			continue;
 		}
@@ -410,7 +389,6 @@ static void resume_all(struct rrc_takeover *t, struct rrc_takeover_report *rep)
 
 static int fill_report(struct rrc_takeover *t, struct rrc_takeover_report *rep)
 {
-	rep->total = t->n;
 	rep->entries = calloc(t->n + 1, sizeof(*rep->entries));
 	if (!rep->entries)
 		return -ENOMEM;
@@ -418,6 +396,9 @@ static int fill_report(struct rrc_takeover *t, struct rrc_takeover_report *rep)
 		const struct one *o = &t->all[i];
 		struct rrc_takeover_entry *e;
 
+		if (o->why == RRC_WHY_OVER)
+			continue;
+		rep->total++;
 		rep->what[o->what]++;
 		rep->why[o->why]++;
 		if (o->what == RRC_TAKEN_REBUILT)

@@ -44,6 +44,7 @@ enum rrc_takeover_reason {
 	RRC_WHY_NO_SOCKET, /* the restored container has no socket for it */
 	RRC_WHY_LOST, /* bytes of it are missing in the log */
 	RRC_WHY_PEER_RESET, /* the client has reset it */
+	RRC_WHY_OVER, /* nothing was left to be done; not in the report */
 	RRC_WHY_INSIDE, /* both ends are in the container */
 	RRC_WHY_FAILED, /* the kernel refused; the first refusal is in `failure` */
 	RRC_WHYS,

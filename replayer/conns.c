@@ -5,14 +5,23 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "tracee.h"
 #include "util.h"
 
+/* A connection and where the program holds it. */
+struct engine_conn {
+	uint64_t cookie; /* on the primary, as in the log */
+	pid_t pid; /* process that has it, as seen from here; 0: not known */
+	int fd; /* its descriptor there when it was seen last */
+	int sock; /* our duplicate of the socket; -1: not had */
+};
+
 struct held_conn {
-	struct rrc_engine_conn c;
+	struct engine_conn c;
 	struct held_conn *chain;
 };
 
@@ -42,7 +51,7 @@ int rrc_conn_note(struct rrc_engine *e, const struct tproc *p, int fd, uint64_t 
 	}
 	rrc_closep(&(*at)->c.sock);
 	(*at)->c =
-		(struct rrc_engine_conn){ .cookie = cookie, .pid = p->pid, .fd = fd, .sock = sock };
+		(struct engine_conn){ .cookie = cookie, .pid = p->pid, .fd = fd, .sock = sock };
 	return 0;
 }
 
@@ -75,7 +84,7 @@ static int find_in(pid_t pid, const struct stat *want)
 }
 
 /* The socket is still open in the program: where it was, or elsewhere. */
-static bool still_held(struct rrc_engine *e, struct rrc_engine_conn *c)
+static bool still_held(struct rrc_engine *e, struct engine_conn *c)
 {
 	struct stat want;
 
@@ -117,35 +126,17 @@ void rrc_conns_drop(struct rrc_engine *e)
 	for (size_t i = 0; i < RRC_TRACEE_HASH; i++)
 		while (e->conns[i])
 			drop(&e->conns[i]);
-	free(e->conn_list);
-	e->conn_list = NULL;
 }
 
-size_t rrc_engine_conns(struct rrc_engine *e, const struct rrc_engine_conn **conns)
+int rrc_engine_conn(struct rrc_engine *e, uint64_t cookie)
 {
-	size_t n = 0, cap = 0;
+	struct held_conn **at = slot_of(e, cookie);
 
-	for (size_t i = 0; i < RRC_TRACEE_HASH; i++) {
-		struct held_conn **at = &e->conns[i];
-
-		while (*at) {
-			if (!still_held(e, &(*at)->c)) {
-				drop(at);
-				continue;
-			}
-			if (n == cap) {
-				struct rrc_engine_conn *more;
-
-				cap = cap ? cap * 2 : 64;
-				more = realloc(e->conn_list, cap * sizeof(*more));
-				if (!more)
-					break;
-				e->conn_list = more;
-			}
-			e->conn_list[n++] = (*at)->c;
-			at = &(*at)->chain;
-		}
+	if (!*at)
+		return -ENOENT;
+	if (!still_held(e, &(*at)->c)) {
+		drop(at);
+		return -ENOENT;
 	}
-	*conns = e->conn_list;
-	return n;
+	return fcntl((*at)->c.sock, F_DUPFD_CLOEXEC, 0);
 }

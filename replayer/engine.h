@@ -18,18 +18,11 @@
 #include "err.h"
 #include "record.h"
 
-/* A connection of the container and where the program holds it. */
-struct rrc_engine_conn {
-	uint64_t cookie; /* on the primary, as in the log */
-	pid_t pid; /* process that has it, as seen from here; 0: not known */
-	int fd; /* its descriptor there when it was seen last */
-	int sock; /* our duplicate of the socket; the engine closes it. -1: not had */
-};
-
 struct rrc_engine_opts {
 	bool fs_exact; /* files are as they were: another outcome is a divergence */
 	bool kill_on_exit; /* the tree dies with the engine's process (verification) */
 	unsigned int stall_ms; /* nothing moved for so long: divergence; 0: 10 s */
+	uint32_t patience_ns; /* of lock logs, for programs that spin (locklog.h, TOLERANCE) */
 	int cpu; /* engine and tree share this CPU; < 0: the one it is on */
 	/* Connections that were there at the checkpoint: container pid, descriptor, cookie. */
 	const struct rrc_engine_held {
@@ -77,8 +70,9 @@ int rrc_engine_run(struct rrc_engine *e, struct rrc_error *err);
 
 const struct rrc_engine_report *rrc_engine_report(const struct rrc_engine *e);
 
-/* All connections that the log or the manifest spoke of and the program still holds. */
-size_t rrc_engine_conns(struct rrc_engine *e, const struct rrc_engine_conn **conns);
+/* A new descriptor of the socket that is this connection (its cookie on the primary, as in the log);
+ * negative: the program holds none. */
+int rrc_engine_conn(struct rrc_engine *e, uint64_t cookie);
 
 /* After a run that returned 0: contents of pipes put right, vDSOs restored, signals that were left
  * over sent, every thread running on its own with its parked call. */

@@ -179,17 +179,20 @@ int rrc_rawlink_reset(struct rrc_rawlink *link, const struct rrc_conn *conn)
 	return queue(link, &f);
 }
 
-int rrc_rawlink_inject_fin(struct rrc_rawlink *link, const struct rrc_conn *conn)
+int rrc_rawlink_inject(struct rrc_rawlink *link, const struct rrc_conn *conn, uint8_t flags,
+		       uint64_t in, uint64_t ack, const void *data, size_t len)
 {
 	const struct rrc_rec_conn *b = &conn->s.birth;
 	uint32_t wnd = conn->s.snd_wnd + (uint32_t)(conn->s.claimed - conn->s.acked);
-	uint8_t frame[RRC_PACKET_BARE_MAX];
+	uint8_t frame[RRC_PACKET_BARE_MAX + RRC_INJECT_MAX];
 	struct rrc_bare f = {
 		.sport = b->rport,
 		.dport = b->lport,
-		.seq = rrc_conn_in_seq(conn, conn->s.fin_pos),
-		.ack = rrc_conn_out_seq(conn, conn->s.acked),
-		.flags = RRC_TCP_FIN | RRC_TCP_ACK,
+		.seq = rrc_conn_in_seq(conn, in),
+		.ack = rrc_conn_out_seq(conn, ack),
+		.flags = flags | RRC_TCP_ACK,
+		.data = data,
+		.len = rrc_min(len, (size_t)RRC_INJECT_MAX),
 	};
 
 	if (link->inject < 0)

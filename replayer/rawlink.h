@@ -14,7 +14,8 @@
 #include "err.h"
 #include "tcprepair.h"
 
-#define RRC_RAW_BATCH 64
+#define RRC_RAW_BATCH  64
+#define RRC_INJECT_MAX 1220 /* fits every link that carries IPv6 */
 
 struct rrc_rawlink {
 	int sock; /* AF_PACKET on the container's link: sends out, sees what comes in */
@@ -43,8 +44,11 @@ int rrc_rawlink_reset(struct rrc_rawlink *link, const struct rrc_conn *conn);
 int rrc_rawlink_revert_timer(struct rrc_rawlink *link, const struct rrc_conn *conn);
 int rrc_rawlink_flush(struct rrc_rawlink *link);
 
-/* The client's FIN, into our own kernel, at once. */
-int rrc_rawlink_inject_fin(struct rrc_rawlink *link, const struct rrc_conn *conn);
+/* A segment in the client's name into our own kernel, at once: flags (and ACK) at place `in` of what
+ * it sends, acknowledging all before `ack`, with at most RRC_INJECT_MAX bytes and no options, which a
+ * kernel takes in any state. */
+int rrc_rawlink_inject(struct rrc_rawlink *link, const struct rrc_conn *conn, uint8_t flags,
+		       uint64_t in, uint64_t ack, const void *data, size_t len);
 
 /* Takes in one packet that came in: 1 and its connection (or NULL) in *conn; 0: there is none now. */
 int rrc_rawlink_read(struct rrc_rawlink *link, struct rrc_conns *conns, struct rrc_conn **conn,

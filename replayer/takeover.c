@@ -53,13 +53,8 @@ static int load_log(struct takeover *t, struct rrc_error *err)
 static int lookup(void *ctx, uint64_t cookie)
 {
 	struct takeover *t = ctx;
-	const struct rrc_engine_conn *c;
-	size_t n = rrc_engine_conns(t->engine, &c);
 
-	for (size_t i = 0; i < n; i++)
-		if (c[i].cookie == cookie && c[i].sock >= 0)
-			return dup(c[i].sock);
-	return -1;
+	return rrc_engine_conn(t->engine, cookie);
 }
 
 static int mount_root(struct takeover *t, char *root, size_t size, struct rrc_error *err)

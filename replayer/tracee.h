@@ -117,8 +117,8 @@ struct rrc_engine {
 	struct rrc_watchdog *watchdog;
 	struct rrc_pipes *pipes;
 	struct rrc_clockq *clockqs;
+	struct rrc_locks *locks;
 	struct held_conn *conns[RRC_TRACEE_HASH];
-	struct rrc_engine_conn *conn_list; /* what rrc_engine_conns gave out */
 	int *synced; /* files whose fsync was put off to go-live */
 	size_t nsynced;
 	cpu_set_t affinity; /* of the engine's thread, before */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -33,6 +34,21 @@ static int state_of(int s)
 	socklen_t len = sizeof(info);
 
 	return getsockopt(s, IPPROTO_TCP, TCP_INFO, &info, &len) ? -1 : info.tcpi_state;
+}
+
+static bool is_connected(int state)
+{
+	switch (state) {
+	case TCP_ESTABLISHED:
+	case TCP_FIN_WAIT1:
+	case TCP_FIN_WAIT2:
+	case TCP_CLOSE_WAIT:
+	case TCP_LAST_ACK:
+	case TCP_CLOSING:
+		return true;
+	default:
+		return false;
+	}
 }
 
 static int snapshot(struct rrc_sockets *s, int sock, uint64_t cookie, struct rrc_error *err)
@@ -69,7 +85,7 @@ static int take(struct rrc_sockets *s, int sock, uint32_t vpid, int fd, struct r
 		s->size = size;
 	}
 	s->held[s->n++] = held;
-	if (!s->conns || state != TCP_ESTABLISHED)
+	if (!s->conns || !is_connected(state))
 		return 0;
 	return snapshot(s, sock, held.cookie, err);
 }

@@ -361,14 +361,96 @@ Test(conn, ends)
 	packet(c, 40000, RRC_TCP_ACK, 5, "", 4, 10);
 	cr_assert(rrc_conn_fin_acked(conn));
 	cr_assert_eq(conn->s.acked, 3);
-	packet(c, 40000, RRC_TCP_RST, 3, "", 4, 10);
-	cr_assert(!conn->s.peer_rst, "wrong number");
 	packet(c, 40000, RRC_TCP_RST, 4, "", 4, 10);
+	cr_assert(!conn->s.peer_rst, "wrong number: the FIN has one, too");
+	packet(c, 40000, RRC_TCP_RST, 5, "", 4, 10);
 	cr_assert(conn->s.peer_rst);
 	state.args[1] = TCP_CLOSE;
 	apply(c, state, NULL, 0);
 	cr_assert_null(rrc_conns_get(c, 7));
 	cr_assert_eq(rrc_conns_count(c), 0);
+	rrc_conns_free(c);
+}
+
+static void changes(struct rrc_conns *c, uint64_t cookie, int from, int to)
+{
+	apply(c,
+	      (struct rrc_rec){ .kind = RRC_REC_CONN_STATE,
+				.obj = cookie,
+				.args = { (uint64_t)from, (uint64_t)to } },
+	      NULL, 0);
+}
+
+static struct rrc_conns *again(struct rrc_conns *c)
+{
+	uint8_t *buf;
+	size_t len;
+
+	cr_assert_eq(rrc_conns_save(c, &buf, &len, &err), 0);
+	rrc_conns_free(c);
+	c = rrc_conns_load(buf, len, &err);
+	cr_assert(c, "%s", err.msg);
+	free(buf);
+	return c;
+}
+
+/* The kernel's socket is done, but the client may ask for the last acknowledgement again. */
+Test(conn, timewait)
+{
+	struct rrc_conns *c = one();
+	struct rrc_conn *conn = rrc_conns_get(c, 7);
+
+	in(c, 0, "ab");
+	wrote(c, "bye");
+	changes(c, 7, TCP_ESTABLISHED, TCP_FIN_WAIT1);
+	packet(c, 40000, RRC_TCP_ACK, 2, "", 4, 10);
+	changes(c, 7, TCP_FIN_WAIT1, TCP_FIN_WAIT2);
+	changes(c, 7, TCP_FIN_WAIT2, TCP_CLOSE);
+	c = again(c);
+	conn = rrc_conns_get(c, 7);
+	cr_assert(conn && conn->s.gone);
+	cr_assert_eq(conn->s.state, TCP_FIN_WAIT2);
+	cr_assert(rrc_conn_fin_acked(conn) && !rrc_conn_fin_in(conn));
+	packet(c, 40000, RRC_TCP_ACK | RRC_TCP_FIN, 2, "", 4, 10);
+	cr_assert(rrc_conn_fin_in(conn), "its packets still count");
+	unread_is(c, "ab");
+	born(c, birth_of(8, 40000));
+	cr_assert_null(rrc_conns_get(c, 7), "its ports are in use again");
+	rrc_conns_free(c);
+}
+
+Test(conn, ends_that_leave_nothing)
+{
+	struct rrc_conns *c = one();
+
+	changes(c, 7, TCP_ESTABLISHED, TCP_CLOSE); /* reset */
+	cr_assert_null(rrc_conns_get(c, 7));
+	born(c, birth_of(8, 40000));
+	changes(c, 8, TCP_ESTABLISHED, TCP_CLOSE_WAIT);
+	changes(c, 8, TCP_CLOSE_WAIT, TCP_LAST_ACK); /* by close: nobody reads */
+	changes(c, 8, TCP_LAST_ACK, TCP_CLOSE);
+	cr_assert_null(rrc_conns_get(c, 8));
+	born(c, birth_of(9, 40000));
+	packet(c, 40000, RRC_TCP_RST, 0, "", 0, 10);
+	changes(c, 9, TCP_ESTABLISHED, TCP_FIN_WAIT2);
+	changes(c, 9, TCP_FIN_WAIT2, TCP_CLOSE);
+	cr_assert_null(rrc_conns_get(c, 9), "the client has reset it");
+	rrc_conns_free(c);
+}
+
+Test(conn, those_that_are_gone_are_bounded)
+{
+	struct rrc_conns *c = rrc_conns_new();
+
+	for (uint32_t i = 0; i < RRC_CONN_GONE + 100; i++) {
+		born(c, birth_of(100 + i, (uint16_t)(1000 + i)));
+		changes(c, 100 + i, TCP_ESTABLISHED, TCP_FIN_WAIT2);
+		changes(c, 100 + i, TCP_FIN_WAIT2, TCP_CLOSE);
+	}
+	cr_assert_eq(rrc_conns_count(c), RRC_CONN_GONE);
+	cr_assert_null(rrc_conns_get(c, 100), "the oldest go first");
+	c = again(c);
+	cr_assert_eq(rrc_conns_count(c), RRC_CONN_GONE);
 	rrc_conns_free(c);
 }
 

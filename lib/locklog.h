@@ -85,7 +85,9 @@
 #ifndef RRC_LOCKLOG_H
 #define RRC_LOCKLOG_H
 
+#ifndef __VMLINUX_H__
 #include <linux/types.h>
+#endif
 
 #define RRC_LL_NAME    "rrc-locklog"
 #define RRC_LL_MAGIC   0x474f4c4b434f4c52ULL /* "RLOCKLOG" */
@@ -233,7 +235,8 @@ struct rrc_ll_area {
 	__u32 threaded; /* a second thread was made: the allocator is ordered from here */
 	__u32 alloc_lock; /* what makes the malloc family and births exclusive while they are ordered */
 	__u32 birth_lock;
-	__u32 pad1[1003];
+	__u32 unslotted; /* operations of threads without a slot (too many of them): a barrier */
+	__u32 pad1[1002];
 	struct rrc_ll_slot slot[RRC_LL_SLOTS];
 	struct rrc_ll_lock lock[RRC_LL_LOCKS];
 	struct rrc_ll_event ring[RRC_LL_SLOTS][RRC_LL_RING];
@@ -258,6 +261,7 @@ _Static_assert(sizeof(struct rrc_ll_area) % 4096 == 0, "area: whole pages");
 struct rrc_locklog {
 	pid_t pid;
 	uint64_t addr; /* in the process */
+	uint64_t inode; /* of the memfd: a forked child that has not come back yet has its parent's */
 	struct rrc_ll_area *area;
 };
 

@@ -51,6 +51,9 @@ int rrc_frame_check(const struct rrc_frame *f, struct rrc_error *err)
 		return rrc_fail(err, EBADMSG, "frame of %u bytes is too long", f->stored);
 	if (f->flags & ~RRC_FRAME_ZSTD)
 		return rrc_fail(err, EBADMSG, "frame with unknown flags %x", f->flags);
+	/* So that only who opens log frames ever has to do with two lengths. */
+	if (f->flags && f->type != RRC_FRAME_LOG)
+		return rrc_fail(err, EBADMSG, "a packed frame of type %u", f->type);
 	if (!(f->flags & RRC_FRAME_ZSTD) && f->stored != f->raw)
 		return rrc_fail(err, EBADMSG, "frame with two lengths");
 	return 0;
@@ -78,6 +81,18 @@ int rrc_frame_open(const struct rrc_frame *f, const void *payload, void *buf, st
 	if (ZSTD_isError(n) || n != f->raw)
 		return rrc_fail(err, EBADMSG, "a frame at position %llu does not decompress",
 				(unsigned long long)f->pos);
+	return 0;
+}
+
+int rrc_hello_open(const struct rrc_frame *f, const void *payload, struct rrc_hello *h,
+		   struct rrc_error *err)
+{
+	if (f->type != RRC_FRAME_HELLO || f->stored != sizeof(*h))
+		return rrc_fail(err, EPROTO, "the first frame is no greeting");
+	memcpy(h, payload, sizeof(*h));
+	if (strnlen(h->name, sizeof(h->name)) == sizeof(h->name) ||
+	    strnlen(h->kernel, sizeof(h->kernel)) == sizeof(h->kernel))
+		return rrc_fail(err, EPROTO, "a greeting with a name that does not end");
 	return 0;
 }
 

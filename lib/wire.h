@@ -76,6 +76,10 @@ int rrc_frame_verify(const struct rrc_frame *f, const void *payload, struct rrc_
 int rrc_frame_open(const struct rrc_frame *f, const void *payload, void *buf,
 		   struct rrc_error *err);
 
+/* The greeting in a verified frame; its names end within their arrays. */
+int rrc_hello_open(const struct rrc_frame *f, const void *payload, struct rrc_hello *h,
+		   struct rrc_error *err);
+
 /* Makes log frames; keeps its compression context. Not for several threads. */
 struct rrc_packer;
 struct rrc_packer *rrc_packer_new(void);

@@ -62,10 +62,9 @@ static int greeting(struct rrc_link *l, struct rrc_hello *h, struct rrc_error *e
 
 	if (ret < 0)
 		return ret;
-	if (f.type != RRC_FRAME_HELLO || f.flags || f.raw != sizeof(*h))
-		return rrc_fail(err, EPROTO, "the first frame is no greeting");
-	memcpy(h, payload, sizeof(*h));
-	h->name[sizeof(h->name) - 1] = h->kernel[sizeof(h->kernel) - 1] = 0;
+	ret = rrc_hello_open(&f, payload, h, err);
+	if (ret)
+		return ret;
 	if (rrc_manifest_name_ok(h->name, strlen(h->name)) || strchr(h->name, '/'))
 		return rrc_fail(err, EINVAL, "a container cannot be named so");
 	if (uname(&u) || strcmp(u.release, h->kernel))

@@ -82,6 +82,10 @@ static int begin(struct incoming *in, const struct rrc_frame *f, const uint8_t *
 	if (rrc_manifest_info(in->manifest)->number != f->aux ||
 	    rrc_recording_path(in->s->dir, f->aux, in->dir, sizeof(in->dir)))
 		return rrc_fail(err, EBADMSG, "a checkpoint with two numbers");
+	/* Rule 3: what is there stays until the new one is whole, so that one has another directory. */
+	if (f->aux <= in->s->committed)
+		return rrc_fail(err, EBADMSG, "checkpoint %llu is here already",
+				(unsigned long long)f->aux);
 	rrc_root_remove(in->dir);
 	if (mkdir(in->dir, 0700))
 		return rrc_fail(err, errno, "%s: %s", in->dir, strerror(errno));
@@ -143,19 +147,14 @@ static int prepare_net(struct rrc_session *s, const struct rrc_manifest *m, stru
 }
 
 /* The connections' state moves from the old cut to the new one. */
-static int fold(struct rrc_session *s, const struct rrc_kept *kept, size_t nframes,
-		struct rrc_error *err)
+static int fold(struct rrc_session *s, const struct rrc_epoch_log *log, struct rrc_error *err)
 {
-	struct rrc_epoch_log log = { 0 };
 	const struct rrc_rec *rec;
 	size_t off = 0;
 	int ret = 0;
 
-	for (size_t i = 0; i < nframes && !ret; i++)
-		ret = rrc_epoch_log_add(&log, &kept[i].head, kept[i].payload, err);
-	while (!ret && (rec = rrc_reclog_next(log.buf, log.len, &off, err)))
+	while (!ret && (rec = rrc_reclog_next(log->buf, log->len, &off, err)))
 		ret = rrc_conns_apply(s->conns, rec, err);
-	rrc_epoch_log_free(&log);
 	return ret;
 }
 
@@ -211,33 +210,58 @@ static void forget_frames(struct rrc_session *s, size_t n)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* From here on a failover starts from this checkpoint. */
-static int make_newest(struct incoming *in, struct rrc_error *err)
-{
-	struct rrc_session *s = in->s;
-	const struct rrc_manifest_info *info = rrc_manifest_info(in->manifest);
-	char conns[PATH_MAX + 8], old[PATH_MAX];
-	rrc_autofree struct rrc_kept *kept = NULL;
+/* What the log and the connections become when the checkpoint is the newest. */
+struct change {
+	struct rrc_kept *kept; /* frames before its cut */
 	size_t n;
-	int ret = frames_before(s, info->cut_pos, &kept, &n);
+	struct rrc_conns *fresh; /* NULL: the old ones move on by `log` */
+	struct rrc_epoch_log log;
+};
+
+static void change_free(struct change *c)
+{
+	free(c->kept);
+	rrc_conns_free(c->fresh);
+	rrc_epoch_log_free(&c->log);
+}
+
+/* Whatever can be wrong is found here, before anything of the old checkpoint is touched. */
+static int prepare_change(struct incoming *in, struct change *c, struct rrc_error *err)
+{
+	const struct rrc_manifest_info *info = rrc_manifest_info(in->manifest);
+	char conns[PATH_MAX + 8];
+	int ret = frames_before(in->s, info->cut_pos, &c->kept, &c->n);
 
 	if (ret)
 		return rrc_fail(err, ret, "checkpoint %llu has its cut where the log has none",
 				(unsigned long long)info->number);
 	snprintf(conns, sizeof(conns), "%s/conns", in->dir);
 	if (!access(conns, F_OK)) {
-		struct rrc_conns *fresh = read_conns(in->dir, err);
-
-		if (!fresh)
-			return err->code;
-		rrc_conns_free(s->conns);
-		s->conns = fresh;
-	} else {
-		ret = fold(s, kept, n, err);
+		c->fresh = read_conns(in->dir, err);
+		return c->fresh ? 0 : err->code;
 	}
-	if (ret)
-		return ret;
-	forget_frames(s, n);
+	for (size_t i = 0; i < c->n && !ret; i++)
+		ret = rrc_epoch_log_add(&c->log, &c->kept[i].head, c->kept[i].payload, err);
+	return ret;
+}
+
+/* From here on a failover starts from this checkpoint. */
+static int make_newest(struct incoming *in, struct change *c, struct rrc_error *err)
+{
+	struct rrc_session *s = in->s;
+	char old[PATH_MAX];
+
+	if (c->fresh) {
+		rrc_conns_free(s->conns);
+		s->conns = c->fresh;
+		c->fresh = NULL;
+	} else {
+		int ret = fold(s, &c->log, err);
+
+		if (ret)
+			return ret;
+	}
+	forget_frames(s, c->n);
 	snprintf(old, sizeof(old), "%s", s->ckpt);
 	rrc_manifest_free(s->manifest);
 	s->manifest = in->manifest;
@@ -252,6 +276,7 @@ static int make_newest(struct incoming *in, struct rrc_error *err)
 static int commit(struct incoming *in, const struct rrc_frame *f, struct rrc_error *err)
 {
 	struct rrc_session *s = in->s;
+	struct change c = { 0 };
 	char layer[PATH_MAX];
 	int ret;
 
@@ -267,11 +292,14 @@ static int commit(struct incoming *in, const struct rrc_frame *f, struct rrc_err
 	/* With the failover waiting at the lock: it finds the files of the old checkpoint or of the new. */
 	if (s->ended)
 		ret = rrc_fail(err, ESHUTDOWN, "the log has ended");
+	if (!ret)
+		ret = prepare_change(in, &c, err);
 	if (!ret && rrc_manifest_info(in->manifest)->flags & RRC_MANIFEST_OWN_ROOT)
 		ret = rrc_root_apply(in->dir, layer, err);
 	if (!ret)
-		ret = make_newest(in, err);
+		ret = make_newest(in, &c, err);
 	pthread_mutex_unlock(&s->commit);
+	change_free(&c);
 	return ret;
 }
 

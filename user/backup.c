@@ -28,10 +28,8 @@ static int hello(struct rrc_link *l, struct rrc_hello *h, int timeout_ms, struct
 	if (f.type == RRC_FRAME_REFUSE)
 		return rrc_fail(err, ECONNREFUSED, "the backup refuses: %.*s", (int)f.raw,
 				(const char *)payload);
-	if (f.type != RRC_FRAME_HELLO || f.raw != sizeof(*h) || f.flags)
-		return rrc_fail(err, EPROTO, "the backup greets in a way that we do not know");
-	memcpy(h, payload, sizeof(*h));
-	return 0;
+	ret = rrc_hello_open(&f, payload, h, err);
+	return ret ? rrc_wrap(err, "the backup's answer") : 0;
 }
 
 int rrc_backup_connect(struct rrc_backup *b, const char *address, const char *name, int passive,

@@ -94,3 +94,37 @@ Test(wire, another_version_is_named)
 	cr_assert_eq(rrc_frame_check(&f, &err), -EPROTO);
 	cr_assert(strstr(err.msg, "version"));
 }
+
+/* Only who reads the log knows of two lengths: anywhere else the second one would be believed. */
+Test(wire, only_log_frames_are_packed)
+{
+	struct rrc_error err = { 0 };
+	struct rrc_frame f;
+
+	for (unsigned int type = 1; type < RRC_FRAME_TYPES; type++) {
+		rrc_frame_seal(&f, type, RRC_FRAME_ZSTD, "abcd", 4, RRC_FRAME_MAX, 0, 0);
+		cr_assert_eq(rrc_frame_check(&f, &err) == 0, type == RRC_FRAME_LOG, "%u", type);
+		rrc_frame_seal(&f, type, 0, "abcd", 4, 4, 0, 0);
+		cr_assert_eq(rrc_frame_check(&f, &err), 0);
+	}
+}
+
+Test(wire, greetings)
+{
+	struct rrc_hello h = { .role = RRC_ROLE_BULK, .name = "web", .kernel = "6.1" }, got;
+	struct rrc_error err = { 0 };
+	struct rrc_frame f;
+
+	rrc_frame_seal(&f, RRC_FRAME_HELLO, 0, &h, sizeof(h), sizeof(h), 0, 0);
+	cr_assert_eq(rrc_hello_open(&f, &h, &got, &err), 0, "%s", err.msg);
+	cr_assert(!memcmp(&h, &got, sizeof(h)));
+	memset(h.name, 'x', sizeof(h.name));
+	cr_assert_eq(rrc_hello_open(&f, &h, &got, &err), -EPROTO);
+	memset(h.name, 0, sizeof(h.name));
+	memset(h.kernel, 'x', sizeof(h.kernel));
+	cr_assert_eq(rrc_hello_open(&f, &h, &got, &err), -EPROTO);
+	f.stored = f.raw = sizeof(h) - 1;
+	cr_assert_eq(rrc_hello_open(&f, &h, &got, &err), -EPROTO);
+	rrc_frame_seal(&f, RRC_FRAME_BEAT, 0, &h, sizeof(h), sizeof(h), 0, 0);
+	cr_assert_eq(rrc_hello_open(&f, &h, &got, &err), -EPROTO);
+}

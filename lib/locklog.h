@@ -236,7 +236,8 @@ struct rrc_ll_area {
 	__u32 alloc_lock; /* what makes the malloc family and births exclusive while they are ordered */
 	__u32 birth_lock;
 	__u32 unslotted; /* operations of threads without a slot (too many of them): a barrier */
-	__u32 pad1[1002];
+	__u32 exits; /* REPLAY: slots given back; futex of a birth that waits for its slot */
+	__u32 pad1[1001];
 	struct rrc_ll_slot slot[RRC_LL_SLOTS];
 	struct rrc_ll_lock lock[RRC_LL_LOCKS];
 	struct rrc_ll_event ring[RRC_LL_SLOTS][RRC_LL_RING];

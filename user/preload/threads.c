@@ -101,8 +101,10 @@ static void ending(void *round)
 	rrc_me.slot = NULL;
 	rrc_me.inside = false;
 	__atomic_store_n(&s->state, RRC_LL_EXITED, __ATOMIC_SEQ_CST);
-	if (rrc_pl_mode() == RRC_LL_REPLAY)
-		rrc_pl_futex(&s->state, FUTEX_WAKE, INT32_MAX, NULL);
+	if (rrc_pl_mode() == RRC_LL_REPLAY) {
+		__atomic_fetch_add(&rrc_pl_area->exits, 1, __ATOMIC_SEQ_CST);
+		rrc_pl_futex(&rrc_pl_area->exits, FUTEX_WAKE, INT32_MAX, NULL);
+	}
 }
 
 /* The main thread has slot 0. */
@@ -154,23 +156,20 @@ static int birth_take(struct rrc_pl_call *c)
 /* The log says the slot. Its last thread may not have come to its end in this run. */
 static int birth_force(struct rrc_pl_call *c)
 {
-	struct rrc_ll_slot *s;
-	uint32_t state;
+	struct rrc_ll_area *a = rrc_pl_area;
+	uint32_t exits;
 
-	rrc_pl_lock(&rrc_pl_area->birth_lock);
-	if (c->child >= RRC_LL_SLOTS)
-		return 0;
-	s = &rrc_pl_area->slot[c->child];
-	for (;;) {
-		state = __atomic_load_n(&s->state, __ATOMIC_ACQUIRE);
+	rrc_pl_lock(&a->birth_lock);
+	while (c->child < RRC_LL_SLOTS) {
+		exits = __atomic_load_n(&a->exits, __ATOMIC_SEQ_CST);
 		if (is_free(c->child))
-			return 0;
-		if (rrc_pl_mode() != RRC_LL_REPLAY) {
+			break;
+		if (rrc_pl_mode() != RRC_LL_REPLAY)
 			c->child = pick();
-			return 0;
-		}
-		rrc_pl_futex(&s->state, FUTEX_WAIT, state, NULL);
+		else
+			rrc_pl_futex(&a->exits, FUTEX_WAIT, exits, NULL);
 	}
+	return 0;
 }
 
 static void birth_drop(struct rrc_pl_call *c)

@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: MIT
+/* Guests of the lock log: `guest NAME` prints what depends on the order of threads at one kind of lock. Each
+ * differs from run to run; a replay must print what the recorded run did. */
+#include <dlfcn.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <threads.h>
+#include <time.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+#define THREADS 4
+#define ROUNDS	3000
+
+static uint64_t digest = 14695981039346656037ULL; /* of what happened, in the order in which it did */
+static uint64_t own[THREADS];			  /* of what each thread saw */
+
+static void mix(uint64_t *h, uint64_t v)
+{
+	*h = (*h ^ v) * 1099511628211ULL;
+}
+
+/* Time that no log knows: threads meet otherwise in each run. */
+static void jitter(void)
+{
+	unsigned int n = (unsigned int)__rdtsc() >> 3 & 127;
+
+	if (n == 5)
+		sched_yield();
+	for (volatile unsigned int i = 0; i < n; i++)
+		;
+}
+
+static void together(void *(*fn)(void *))
+{
+	pthread_t t[THREADS];
+	long i;
+
+	for (i = 0; i < THREADS; i++)
+		pthread_create(&t[i], NULL, fn, (void *)i);
+	for (i = 0; i < THREADS; i++)
+		pthread_join(t[i], NULL);
+}
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER, second = PTHREAD_MUTEX_INITIALIZER;
+
+static void *mutex_thread(void *arg)
+{
+	long me = (long)arg, i;
+
+	for (i = 0; i < ROUNDS; i++) {
+		pthread_mutex_lock(&mutex);
+		mix(&digest, (uint64_t)me);
+		jitter();
+		pthread_mutex_unlock(&mutex);
+		jitter();
+	}
+	return NULL;
+}
+
+static void *trylock_thread(void *arg)
+{
+	long me = (long)arg, i;
+	struct timespec soon;
+	int r;
+
+	for (i = 0; i < ROUNDS / 3; i++) {
+		r = pthread_mutex_trylock(&mutex);
+		mix(&own[me], (uint64_t)r);
+		if (!r) {
+			mix(&digest, (uint64_t)me);
+			jitter();
+			pthread_mutex_unlock(&mutex);
+		}
+		clock_gettime(CLOCK_REALTIME, &soon);
+		soon.tv_nsec += 2000;
+		if (soon.tv_nsec >= 1000000000) {
+			soon.tv_sec++;
+			soon.tv_nsec -= 1000000000;
+		}
+		r = pthread_mutex_timedlock(&second, &soon);
+		mix(&own[me], (uint64_t)r);
+		if (!r) {
+			mix(&digest, (uint64_t)me);
+			jitter();
+			pthread_mutex_unlock(&second);
+		}
+	}
+	return NULL;
+}
+
+static pthread_spinlock_t spin;
+
+static void *spin_thread(void *arg)
+{
+	long me = (long)arg, i;
+
+	for (i = 0; i < ROUNDS / 3; i++) {
+		if (i % 4 || pthread_spin_trylock(&spin))
+			pthread_spin_lock(&spin);
+		mix(&digest, (uint64_t)me);
+		pthread_spin_unlock(&spin);
+		jitter();
+	}
+	return NULL;
+}
+
+/* A queue: threads 0 and 1 put, 2 and 3 take, sometimes with a time limit. */
+static pthread_cond_t not_empty = PTHREAD_COND_INITIALIZER, not_full = PTHREAD_COND_INITIALIZER;
+static int queue[4], queued, taken;
+
+static void put(int v)
+{
+	pthread_mutex_lock(&mutex);
+	while (queued == 4)
+		pthread_cond_wait(&not_full, &mutex);
+	queue[queued++] = v;
+	pthread_cond_signal(&not_empty);
+	pthread_mutex_unlock(&mutex);
+}
+
+static int get(long me)
+{
+	struct timespec soon;
+	int v = -1;
+
+	clock_gettime(CLOCK_MONOTONIC, &soon);
+	soon.tv_sec += 60;
+	pthread_mutex_lock(&mutex);
+	while (!queued && taken < ROUNDS)
+		mix(&own[me], (uint64_t)(taken & 1 ? pthread_cond_wait(&not_empty, &mutex)
+						   : pthread_cond_clockwait(&not_empty, &mutex,
+									    CLOCK_MONOTONIC, &soon)));
+	if (queued) {
+		v = queue[--queued];
+		mix(&digest, (uint64_t)me << 32 | (uint64_t)v);
+		taken++;
+		pthread_cond_signal(&not_full);
+		if (taken == ROUNDS)
+			pthread_cond_broadcast(&not_empty);
+	}
+	pthread_mutex_unlock(&mutex);
+	return v;
+}
+
+static void *cond_thread(void *arg)
+{
+	long me = (long)arg, i;
+
+	for (i = 0; me < 2 && i < ROUNDS / 2; i++) {
+		put((int)(i * 2 + me));
+		jitter();
+	}
+	while (me >= 2 && get(me) >= 0)
+		jitter();
+	return NULL;
+}
+
+static pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;
+static uint64_t version;
+
+static void *rwlock_thread(void *arg)
+{
+	long me = (long)arg, i;
+
+	for (i = 0; i < ROUNDS / 2; i++) {
+		if (me == 0) {
+			pthread_rwlock_wrlock(&rwlock);
+			version++;
+		} else if (pthread_rwlock_tryrdlock(&rwlock)) {
+			mix(&own[me], 99);
+			pthread_rwlock_rdlock(&rwlock);
+		}
+		mix(&own[me], version);
+		pthread_rwlock_unlock(&rwlock);
+		jitter();
+	}
+	return NULL;
+}
+
+static sem_t sem;
+
+static void *sem_thread(void *arg)
+{
+	long me = (long)arg, i;
+	int r, value;
+
+	for (i = 0; i < ROUNDS / 2; i++) {
+		r = i % 3 ? -1 : sem_trywait(&sem);
+		mix(&own[me], (uint64_t)r);
+		if (r)
+			sem_wait(&sem);
+		mix(&digest, (uint64_t)me);
+		jitter();
+		sem_post(&sem);
+		sem_getvalue(&sem, &value);
+		mix(&own[me], (uint64_t)value);
+		jitter();
+	}
+	return NULL;
+}
+
+static pthread_once_t onces[ROUNDS];
+static once_flag flags[ROUNDS];
+static __thread long runner;
+
+static void note_runner(void)
+{
+	pthread_mutex_lock(&mutex);
+	mix(&digest, (uint64_t)runner);
+	pthread_mutex_unlock(&mutex);
+}
+
+static void *once_thread(void *arg)
+{
+	long i;
+
+	runner = (long)arg;
+	for (i = 0; i < ROUNDS; i++) {
+		pthread_once(&onces[i], note_runner);
+		if (i % 8 == 0)
+			call_once(&flags[i], note_runner);
+		jitter();
+	}
+	return NULL;
+}
+
+static pthread_barrier_t barrier;
+
+static void *barrier_thread(void *arg)
+{
+	long me = (long)arg, i;
+
+	for (i = 0; i < ROUNDS / 20; i++) {
+		jitter();
+		if (pthread_barrier_wait(&barrier) == PTHREAD_BARRIER_SERIAL_THREAD)
+			mix(&digest, (uint64_t)me);
+	}
+	return NULL;
+}
+
+/* Memory is made by one thread and freed by another: who gets which address depends on the order. */
+static _Atomic(void *) mailbox[16];
+
+static void *alloc_thread(void *arg)
+{
+	long me = (long)arg, i;
+	void *p;
+
+	for (i = 0; i < ROUNDS; i++) {
+		unsigned int k = (unsigned int)(i * 7 + me) % 16;
+
+		p = i % 5 ? malloc(24 + (size_t)(i % 13) * 40) : calloc(3, 50 + (size_t)(i % 7));
+		mix(&own[me], (uint64_t)(uintptr_t)p);
+		pthread_mutex_lock(&mutex);
+		p = atomic_exchange(&mailbox[k], p);
+		pthread_mutex_unlock(&mutex);
+		if (p && i % 11 == 0) {
+			p = realloc(p, 600);
+			mix(&own[me], (uint64_t)(uintptr_t)p);
+		}
+		free(p);
+	}
+	return NULL;
+}
+
+static void *clock_thread(void *arg)
+{
+	int (*inner)(clockid_t, struct timespec *) =
+		(int (*)(clockid_t, struct timespec *))dlsym(dlopen("libc.so.6", RTLD_NOW),
+							     "clock_gettime");
+	long me = (long)arg, i;
+	struct timespec ts;
+	struct timeval tv;
+
+	for (i = 0; i < ROUNDS; i++) {
+		clock_gettime(i % 2 ? CLOCK_MONOTONIC : CLOCK_REALTIME, &ts);
+		mix(&own[me], (uint64_t)ts.tv_sec);
+		mix(&own[me], (uint64_t)ts.tv_nsec);
+		gettimeofday(&tv, NULL);
+		mix(&own[me], (uint64_t)tv.tv_usec);
+		mix(&own[me], (uint64_t)time(NULL));
+		clock_getres(CLOCK_MONOTONIC_COARSE, &ts);
+		mix(&own[me], (uint64_t)ts.tv_nsec);
+		mix(&own[me], (uint64_t)sched_getcpu());
+		inner(CLOCK_MONOTONIC, &ts); /* by libc's own way to the vDSO */
+		mix(&own[me], (uint64_t)ts.tv_nsec);
+	}
+	return NULL;
+}
+
+/* Threads that come and go: their places are used again. */
+static int alive;
+
+static void *short_thread(void *arg)
+{
+	pthread_mutex_lock(&mutex);
+	mix(&digest, (uint64_t)(long)arg);
+	alive--;
+	pthread_cond_signal(&not_full);
+	pthread_mutex_unlock(&mutex);
+	return NULL;
+}
+
+static void births(void)
+{
+	pthread_attr_t detached;
+	pthread_t t;
+	long i;
+
+	pthread_attr_init(&detached);
+	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+	for (i = 0; i < 300; i++) {
+		pthread_mutex_lock(&mutex);
+		while (alive == THREADS)
+			pthread_cond_wait(&not_full, &mutex);
+		alive++;
+		pthread_mutex_unlock(&mutex);
+		if (pthread_create(&t, &detached, short_thread, (void *)i))
+			abort();
+	}
+	pthread_mutex_lock(&mutex);
+	while (alive)
+		pthread_cond_wait(&not_full, &mutex);
+	pthread_mutex_unlock(&mutex);
+}
+
+/* Workers that spin on a counter and look at a lock now and then, as redis' do: how often is chance. */
+static _Atomic int pending[2];
+static pthread_mutex_t gate[2] = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER };
+static _Atomic int stop;
+
+static void *spinner_thread(void *arg)
+{
+	long me = (long)arg;
+	int i;
+
+	for (;;) {
+		for (i = 0; i < 20000 && !pending[me]; i++)
+			;
+		if (!pending[me]) {
+			pthread_mutex_lock(&gate[me]);
+			pthread_mutex_unlock(&gate[me]);
+			if (stop)
+				return NULL;
+			continue;
+		}
+		mix(&own[me], (uint64_t)pending[me]);
+		pending[me] = 0;
+	}
+}
+
+static void spinners(void)
+{
+	pthread_t t[2];
+	long i, round;
+
+	for (i = 0; i < 2; i++) {
+		pthread_mutex_lock(&gate[i]);
+		pthread_create(&t[i], NULL, spinner_thread, (void *)i);
+	}
+	for (round = 1; round <= 60; round++) {
+		for (i = 0; i < 2; i++)
+			pthread_mutex_unlock(&gate[i]);
+		for (i = 0; i < 2; i++)
+			pending[i] = (int)round;
+		for (i = 0; i < 2; i++)
+			while (pending[i])
+				sched_yield();
+		for (i = 0; round % 3 && i < 200; i++)
+			jitter();
+		for (i = 0; i < 2; i++)
+			pthread_mutex_lock(&gate[i]);
+	}
+	stop = 1;
+	for (i = 0; i < 2; i++) {
+		pthread_mutex_unlock(&gate[i]);
+		pthread_join(t[i], NULL);
+	}
+}
+
+static void mutexes(void) { together(mutex_thread); }
+static void trylocks(void) { together(trylock_thread); }
+static void conds(void) { together(cond_thread); }
+static void rwlocks(void) { together(rwlock_thread); }
+static void allocs(void) { together(alloc_thread); }
+static void clocks(void) { together(clock_thread); }
+static void once(void) { together(once_thread); }
+
+static void spins(void)
+{
+	pthread_spin_init(&spin, 0);
+	together(spin_thread);
+}
+
+static void sems(void)
+{
+	sem_init(&sem, 0, 1);
+	together(sem_thread);
+}
+
+static void barriers(void)
+{
+	pthread_barrier_init(&barrier, NULL, THREADS);
+	together(barrier_thread);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} guests[] = {
+	{ "mutex", mutexes }, { "trylock", trylocks }, { "spin", spins },     { "cond", conds },
+	{ "rwlock", rwlocks }, { "sem", sems },	       { "once", once },      { "barrier", barriers },
+	{ "alloc", allocs },   { "clock", clocks },    { "births", births }, { "spinners", spinners },
+};
+
+int main(int argc, char **argv)
+{
+	size_t i;
+
+	if (argc != 2)
+		return 2;
+	for (i = 0; i < sizeof(guests) / sizeof(guests[0]); i++)
+		if (!strcmp(argv[1], guests[i].name))
+			break;
+	if (i == sizeof(guests) / sizeof(guests[0]))
+		return 2;
+	guests[i].run();
+	printf("%s %016lx", argv[1], digest);
+	for (i = 0; i < THREADS; i++)
+		printf(" %016lx", own[i]);
+	printf("\n");
+	return 0;
+}

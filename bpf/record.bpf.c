@@ -10,6 +10,9 @@
 #include "emit.bpf.h"
 #include "exec.bpf.h"
 
+#define RRC_LL_PRELOAD
+#include "locklog.h"
+
 char LICENSE[] SEC("license") = "GPL";
 
 struct rrc_map_events rrc_events SEC(".maps");
@@ -44,6 +47,15 @@ static __always_inline void take_args(struct rrc_thread *t, struct pt_regs *regs
 	t->rec.args[5] = regs->r9;
 }
 
+/* A thread waits for room in its ring of the lock log (locklog.h): the reader is asked to come at once. */
+static __always_inline void wake_reader(void)
+{
+	u64 *nothing = bpf_ringbuf_reserve(&rrc_events, sizeof(*nothing), 0);
+
+	if (nothing)
+		bpf_ringbuf_discard(nothing, BPF_RB_FORCE_WAKEUP);
+}
+
 SEC("tp_btf/sys_enter")
 int BPF_PROG(rrc_sys_enter, struct pt_regs *regs, long nr)
 {
@@ -67,6 +79,8 @@ int BPF_PROG(rrc_sys_enter, struct pt_regs *regs, long nr)
 		return 0;
 	row = &cfg_rows[nr & (RRC_NSYS - 1)];
 	flags = row->flags;
+	if (row->special == RRC_S_FUTEX && regs->di - RRC_LL_BASE < sizeof(struct rrc_ll_area))
+		wake_reader();
 	/* Replay asks when executed calls began. Emulated ones that do not block are the most frequent
 	 * (clocks), and reading a clock is a tenth of what such a record costs. */
 	if (row->cls != RRC_EMULATE || flags & RRC_ROW_BLOCKS)

@@ -4,6 +4,7 @@
 #include <json-c/json.h>
 #include <string.h>
 
+#include "locklog.h"
 #include "reclog.h"
 #include "recprint_int.h"
 #include "recprint.h"
@@ -185,6 +186,12 @@ static void add_what(struct json_object *to, const struct rrc_rec *rec)
 		break;
 	case RRC_REC_LOST:
 		add_s64(to, "records", rec->ret);
+		break;
+	case RRC_REC_LOCKS:
+		add_u64(to, "slot", rec->args[0]);
+		add_u64(to, "ops", rec->args[1]);
+		add_u64(to, "done", rec->args[2]);
+		add_u64(to, "events", rrc_rec_segs(rec)->len / sizeof(struct rrc_ll_event));
 		break;
 	}
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "locklog.h"
 #include "reclog.h"
 #include "syscalls.h"
 #include "util.h"
@@ -102,12 +103,29 @@ static int check_packet(const struct rrc_rec *rec, size_t len, struct rrc_error 
 	return bad(err, "length of the packet and of its segment disagree", pkt.len);
 }
 
+/* Whole events of a slot that can be. */
+static int check_locks(const struct rrc_rec *rec, struct rrc_error *err)
+{
+	if (rec->nseg != 1)
+		return bad(err, "wrong number of segments for its kind", rec->nseg);
+	if (rrc_rec_segs(rec)->len % sizeof(struct rrc_ll_event) ||
+	    rrc_rec_segs(rec)->len > RRC_LL_RING * sizeof(struct rrc_ll_event))
+		return bad(err, "no whole number of lock events, bytes", rrc_rec_segs(rec)->len);
+	if (rec->args[0] >= RRC_LL_SLOTS)
+		return bad(err, "impossible thread slot", rec->args[0]);
+	if (rec->args[1] > UINT32_MAX || rec->args[2] > rec->args[1])
+		return bad(err, "impossible number of operations", rec->args[1]);
+	return 0;
+}
+
 static int check_kind(const struct rrc_rec *rec, struct rrc_error *err)
 {
 	size_t want = kind_size(rec->kind), len;
 
 	if (is_call(rec))
 		return 0;
+	if (rec->kind == RRC_REC_LOCKS)
+		return check_locks(rec, err);
 	if (rec->nseg != (want ? 1 : 0))
 		return bad(err, "wrong number of segments for its kind", rec->nseg);
 	if (!want)

@@ -19,7 +19,7 @@
 #include <linux/types.h>
 #endif
 
-#define RRC_FORMAT_VERSION 1	/* raised by every change to record, frame or manifest */
+#define RRC_FORMAT_VERSION 2	/* raised by every change to record, frame or manifest */
 #define RRC_REC_MAX_SEG 8
 #define RRC_REC_MAX_SIZE (48u << 20)	/* a larger payload is a barrier, not a record */
 
@@ -37,6 +37,10 @@ enum rrc_rec_kind {
 	RRC_REC_CONN_STATE,	/* obj changed state: args[0] = old, args[1] = new (TCP_*) */
 	RRC_REC_CUT,		/* by the collector: a checkpoint was taken here; args[0] = its number */
 	RRC_REC_LOST,		/* by the collector: ret records are missing before this place */
+	RRC_REC_LOCKS,		/* by the collector: what thread slot args[0] of process pid did since it said so
+				 * last (lib/locklog.h): args[1] = ops, args[2] = done, args[3] = which
+				 * area (a new program has a new one), and its events.
+				 * Of no thread, and no part of the order: the events hold their own */
 	RRC_REC_KINDS,
 };
 

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "locklog.h"
 #include "reclog.h"
 #include "recprint.h"
 #include "recprint_int.h"
@@ -286,6 +287,12 @@ static void print_what(FILE *out, const struct rrc_rec *rec)
 		break;
 	case RRC_REC_LOST:
 		fprintf(out, "lost: %lld records are missing here", (long long)rec->ret);
+		break;
+	case RRC_REC_LOCKS:
+		fprintf(out, "locks: process %u slot %llu, %zu events, operations to %llu", rec->pid,
+			(unsigned long long)rec->args[0],
+			rrc_rec_segs(rec)->len / sizeof(struct rrc_ll_event),
+			(unsigned long long)rec->args[1]);
 		break;
 	}
 }

@@ -19,6 +19,7 @@ static const char *const kind_names[RRC_REC_KINDS] = {
 	[RRC_REC_EXEC] = "exec",   [RRC_REC_PACKET] = "packet",
 	[RRC_REC_CONN] = "conn",   [RRC_REC_CONN_STATE] = "conn-state",
 	[RRC_REC_CUT] = "cut",	   [RRC_REC_LOST] = "lost",
+	[RRC_REC_LOCKS] = "locks",
 };
 
 static const char *const fdkind_names[RRC_FDKINDS] = {

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "locks.h"
 #include "nspid.h"
 #include "pipes.h"
 #include "ptrace.h"
@@ -70,7 +71,7 @@ static int take_process(struct rrc_engine *e, pid_t pid, struct rrc_error *err)
 	}
 	if (!p)
 		return err->code;
-	r = rrc_vdso_patch(pid, err);
+	r = rrc_locks_in(pid) ? 0 : rrc_vdso_patch(pid, err);
 	return r < 0 ? r : no_randomisation(pid, err);
 }
 
@@ -140,6 +141,7 @@ struct rrc_engine *rrc_engine_new(pid_t init, const void *log, size_t len,
 	r = pin_self(e, err);
 	r = r ? r : take_tree(e, err);
 	r = r ? r : rrc_log_index(e, err);
+	r = r ? r : rrc_locks_take(e, err);
 	r = r ? r : take_held(e, err);
 	if (!r) {
 		e->nspid = rrc_nspid_new(init, err);
@@ -282,13 +284,16 @@ static int stalled(struct rrc_engine *e, struct rrc_error *err)
 	};
 	const struct rrc_rec *rec = e->head < e->end ? rrc_log_rec(e, e->head) : NULL;
 	const struct tracee *t = rec ? rrc_tracee_ns(e, rec->tid) : NULL;
+	char locks[256];
 
-	return rrc_diverge(e, e->head, t, err, "nothing moved for %u ms, the thread %s%s%s",
+	rrc_locks_describe(e, t, locks, sizeof(locks));
+	return rrc_diverge(e, e->head, t, err, "nothing moved for %u ms, the thread %s%s%s%s%s",
 			   e->opts.stall_ms, t ? states[t->state] : "is not there",
 			   t && t->state == TR_CALL ? ": " : "",
 			   t && t->state == TR_CALL && rrc_sysname((unsigned int)t->regs.orig_rax)
 				   ? rrc_sysname((unsigned int)t->regs.orig_rax)
-				   : "");
+				   : "",
+			   locks[0] ? "; " : "", locks);
 }
 
 static int run_log(struct rrc_engine *e, struct rrc_error *err)
@@ -356,6 +361,7 @@ static void free_all(struct rrc_engine *e)
 	rrc_watchdog_free(e->watchdog);
 	rrc_pipes_free(e);
 	rrc_clockq_free(e);
+	rrc_locks_free(e);
 	rrc_conns_drop(e);
 	for (size_t i = 0; i < e->nsynced; i++)
 		close(e->synced[i]);

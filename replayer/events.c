@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "clockq.h"
+#include "locks.h"
 #include "tracee.h"
 #include "util.h"
 #include "watchdog.h"
@@ -36,6 +37,11 @@ static int on_entry(struct rrc_engine *e, struct tracee *t, struct rrc_error *er
 	t->state = TR_CALL;
 	if (!rrc_call_local(e, t))
 		return 0;
+	if (rrc_sysrow((unsigned int)t->regs.orig_rax)->special == RRC_S_FUTEX) {
+		r = rrc_locks_at_futex(e, t, err);
+		if (r)
+			return r;
+	}
 	t->state = TR_LOCAL;
 	return rrc_run_real(t, &t->regs);
 }

@@ -14,6 +14,7 @@
 #include "pipes.h"
 #include "ptrace.h"
 #include "clockq.h"
+#include "locks.h"
 #include "tracee.h"
 #include "util.h"
 #include "vdso.h"
@@ -218,6 +219,7 @@ int rrc_engine_golive(struct rrc_engine *e, struct rrc_error *err)
 	if (r)
 		return r;
 	flush_files(e);
+	rrc_locks_live(e);
 	rrc_send_leftovers(e);
 	reap_dying(e);
 	e->live = true;

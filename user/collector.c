@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 
 #include "collector.h"
+#include "locks.h"
 #include "recorder.h"
 #include "sendfile.h"
 #include "syscalls.h"
@@ -21,6 +22,7 @@ struct rrc_collector {
 	struct rrc_collector_opts o;
 	struct rrc_packer *packer;
 	struct rrc_sendfile *sendfile;
+	struct rrc_locks *locks;
 	uint8_t *buf; /* records not emitted yet */
 	size_t len, size;
 	uint64_t pos; /* of the end of buf */
@@ -47,9 +49,10 @@ struct rrc_collector *rrc_collector_new(const struct rrc_collector_opts *o, stru
 	c->barrier = c->barrier_after_cut = RRC_NO_BARRIER;
 	c->packer = rrc_packer_new();
 	c->sendfile = rrc_sendfile_new(o->pidns);
+	c->locks = rrc_locks_new(o->pidns);
 	c->size = 2 * RRC_BATCH;
 	c->buf = malloc(c->size);
-	if (!c->packer || !c->buf || !c->sendfile)
+	if (!c->packer || !c->buf || !c->sendfile || !c->locks)
 		goto nomem;
 	return c;
 nomem:
@@ -67,6 +70,7 @@ void rrc_collector_free(struct rrc_collector *c)
 	free(c->restarts);
 	rrc_packer_free(c->packer);
 	rrc_sendfile_free(c->sendfile);
+	rrc_locks_free(c->locks);
 	free(c->buf);
 	free(c);
 }
@@ -191,6 +195,8 @@ static int on_record(void *ctx, const struct rrc_rec *rec)
 		ret = append(c, rec);
 	if (ret && !c->failed)
 		c->failed = ret;
+	if (rec->kind != RRC_REC_SYSCALL)
+		rrc_locks_seen(c->locks, rec);
 	if (rec->kind == RRC_REC_SYSCALL && (rec->nr == SYS_openat || rec->nr == SYS_open))
 		rrc_sendfile_opened(c->sendfile, rec);
 	if (rec->kind == RRC_REC_SYSCALL && (c->nrestarts || rec->ret == -RRC_RESTART_BLOCK))
@@ -202,6 +208,11 @@ static int on_record(void *ctx, const struct rrc_rec *rec)
 	    rec->args[2] & PROT_WRITE && rec->args[3] & MAP_SHARED)
 		c->files_mapped = 1;
 	return 0;
+}
+
+static int on_locks(void *ctx, const struct rrc_rec *rec)
+{
+	return append(ctx, rec);
 }
 
 static int append_made(struct rrc_collector *c, enum rrc_rec_kind kind, uint64_t arg, int64_t ret,
@@ -230,6 +241,8 @@ static int take_in(struct rrc_collector *c, uint64_t stamp)
 	ret = rrc_recorder_drain(c->o.recorder, on_record, c, RRC_DRAIN_ALL);
 	if (ret >= 0)
 		ret = c->failed;
+	if (!ret)
+		ret = rrc_locks_drain(c->locks, on_locks, c);
 	if (ret)
 		return ret;
 	rrc_recorder_stats(c->o.recorder, &stats);
@@ -265,6 +278,7 @@ int rrc_collector_cut(struct rrc_collector *c, uint64_t number, uint64_t stamp, 
 	c->files_changed = 0;
 	c->emitting = 1;
 	ret = append_made(c, RRC_REC_CUT, number, 0, 0);
+	rrc_locks_on(c->locks);
 	return ret ? ret : flush(c);
 }
 

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 
 #include "execwatch.h"
+#include "locklog.h"
 #include "ptrace.h"
 #include "util.h"
 #include "vdso.h"
@@ -118,6 +119,17 @@ static int in_vdso(pid_t pid, const pid_t *tids, int n)
 	return 0;
 }
 
+/* Its readings are in its lock log: the library asks the vDSO as ever. */
+static int records_clocks(pid_t pid)
+{
+	struct rrc_locklog ll;
+
+	if (rrc_vdso_patched(pid) == 1 || rrc_locklog_open(pid, &ll, NULL))
+		return 0;
+	rrc_locklog_close(&ll);
+	return 1;
+}
+
 static void let_go(const pid_t *tids, int n, int detach)
 {
 	for (int i = 0; i < n; i++)
@@ -139,7 +151,9 @@ static int change_process(pid_t pid, int patch, int keep, struct rrc_error *err)
 			let_go(tids, n, 1);
 			continue;
 		}
-		ret = patch ? rrc_vdso_patch(pid, err) : rrc_vdso_restore(pid, err);
+		ret = !patch		 ? rrc_vdso_restore(pid, err) :
+		      records_clocks(pid) ? 0 :
+					    rrc_vdso_patch(pid, err);
 		for (int i = 0; ret >= 0 && i < n; i++)
 			ret = set_randomisation(tids[i], patch, err);
 		let_go(tids, n, !keep || ret < 0);
@@ -284,7 +298,7 @@ static int do_resume(struct rrc_execwatch *w)
 	int n = rrc_pidns_processes(w->pidns, &pids), ret = 0;
 
 	for (int i = 0; i < n && ret >= 0; i++) {
-		if (rrc_vdso_patched(pids[i]))
+		if (rrc_vdso_patched(pids[i]) || records_clocks(pids[i]))
 			continue;
 		ret = change_process(pids[i], 1, 0, &w->err);
 		if (ret > 0)
@@ -465,7 +479,7 @@ int rrc_execwatch_patch_frozen(struct rrc_execwatch *w, struct rrc_error *err)
 	for (int i = 0; i < n; i++) {
 		int ret;
 
-		if (rrc_vdso_patched(pids[i]))
+		if (rrc_vdso_patched(pids[i]) || records_clocks(pids[i]))
 			continue;
 		ret = rrc_vdso_patch(pids[i], err);
 		if (ret < 0)

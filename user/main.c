@@ -11,6 +11,7 @@
 #include "host.h"
 #include "log.h"
 #include "options.h"
+#include "prepare.h"
 #include "protect.h"
 #include "record.h"
 #include "syscalls.h"
@@ -30,7 +31,8 @@ enum {
 	OPT_JSON,
 	OPT_NO_GATE,
 	OPT_EXPLAIN,
-	OPT_LIST
+	OPT_LIST,
+	OPT_PREPARE
 };
 
 static const struct argp_option options[] = {
@@ -51,6 +53,8 @@ static const struct argp_option options[] = {
 	  "At the end, say which calls could not be recorded for replay", 2 },
 	{ "detach", OPT_DETACH, "ID", 0, "End the protection of a container and undo everything",
 	  3 },
+	{ "prepare", OPT_PREPARE, "BUNDLE", 0,
+	  "Have an OCI bundle's programs record the order of their locks (needed for threads)", 3 },
 	{ "check", OPT_CHECK, NULL, 0, "Say what this host offers and what is missing", 3 },
 	{ "syscalls", OPT_SYSCALLS, NULL, 0, "Print the table of system calls", 3 },
 	{ "list", OPT_LIST, NULL, 0, "List the containers of this host", 3 },
@@ -65,13 +69,15 @@ enum action {
 	ACT_DETACH,
 	ACT_CHECK,
 	ACT_SYSCALLS,
-	ACT_LIST
+	ACT_LIST,
+	ACT_PREPARE
 };
 
 struct cli {
 	struct rrc_options o;
 	enum action action;
 	const char *detach;
+	const char *bundle;
 	bool epoch_given;
 };
 
@@ -138,6 +144,10 @@ static error_t parse_opt(int key, char *arg, struct argp_state *st)
 		c->detach = arg;
 		c->action = ACT_DETACH;
 		break;
+	case OPT_PREPARE:
+		c->bundle = arg;
+		c->action = ACT_PREPARE;
+		break;
 	case OPT_CHECK:
 		c->action = ACT_CHECK;
 		break;
@@ -196,6 +206,8 @@ static int run(struct cli *c, struct rrc_error *err)
 		return rrc_container_list("/", stdout, c->o.json, err);
 	case ACT_DETACH:
 		return rrc_unprotect(c->detach, err);
+	case ACT_PREPARE:
+		return rrc_prepare(c->bundle, err);
 	case ACT_PROTECT:
 		break;
 	}

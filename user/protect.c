@@ -12,6 +12,7 @@
 #include <sys/timerfd.h>
 
 #include "explain.h"
+#include "locks.h"
 #include "log.h"
 #include "netcfg.h"
 #include "protect.h"
@@ -413,6 +414,7 @@ int rrc_unprotect(const char *container, struct rrc_error *err)
 	if (ret != -ENOENT)
 		return ret;
 	/* Nobody is there: what a killed run left. */
+	rrc_locks_off(c.pidns);
 	ret = rrc_execwatch_undo(c.pidns, err);
 	if (!ret && c.own_netns) {
 		snprintf(path, sizeof(path), "/proc/%d/ns/net", c.pid);

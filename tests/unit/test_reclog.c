@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
+#include "locklog.h"
 #include "reclog.h"
 #include "recprint.h"
 #include "syscalls.h"
@@ -31,6 +32,19 @@ static void begin(struct build *b, int kind, unsigned int nr, long ret)
 	b->rec.tid = 12;
 	b->rec.pid = 12;
 	b->rec.exit_ns = 5000000123;
+}
+
+static void finish(struct build *b, const struct rrc_seg *segs, unsigned int n, const void *bytes);
+
+/* What slot 3 did: two operations, that many events. */
+static void build_locks(struct build *b, unsigned int events)
+{
+	struct rrc_ll_event e[8] = { 0 };
+
+	begin(b, RRC_REC_LOCKS, 0, 0);
+	b->rec.args[0] = 3;
+	b->rec.args[1] = b->rec.args[2] = 2;
+	finish(b, &(struct rrc_seg){ .len = events * (uint32_t)sizeof(e[0]) }, 1, e);
 }
 
 /* Segments first, then their bytes in one go, as the format wants them. */
@@ -130,6 +144,25 @@ Test(reclog, accepts_what_is_sound)
 		begin(&b, kind, 0, 1);
 		cr_assert_eq(check(&b), 0, "kind %d", kind);
 	}
+}
+
+Test(reclog, locks_are_whole_events_of_a_slot)
+{
+	struct build b;
+
+	build_locks(&b, 0);
+	cr_assert_eq(check(&b), 0);
+	build_locks(&b, 4);
+	cr_assert_eq(check(&b), 0);
+	b.rec.args[0] = RRC_LL_SLOTS;
+	cr_assert_neq(check(&b), 0, "a slot that cannot be");
+	build_locks(&b, 4);
+	b.rec.args[2] = 3;
+	cr_assert_neq(check(&b), 0, "more done than begun");
+	begin(&b, RRC_REC_LOCKS, 0, 0);
+	cr_assert_neq(check(&b), 0, "no segment");
+	finish(&b, &(struct rrc_seg){ .len = 24 }, 1, (char[24]){ 0 });
+	cr_assert_neq(check(&b), 0, "half an event");
 }
 
 Test(reclog, refuses_every_cut)
@@ -499,6 +532,8 @@ Test(recprint, json_of_every_kind)
 			begin(&b, kind, 0, 1);
 			if (kind == RRC_REC_EXEC)
 				finish(&b, &(struct rrc_seg){ .len = 32 }, 1, (char[32]){ 0 });
+			else if (kind == RRC_REC_LOCKS)
+				build_locks(&b, 2);
 		}
 		line_of(&b, 1, text);
 		obj = json_tokener_parse(text);

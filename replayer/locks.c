@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: MIT
+/* Feeds the processes' lock logs and hears what comes of it, see locks.h. */
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "locklog.h"
+#include "locks.h"
+#include "ptrace.h"
+#include "reclog.h"
+#include "tracee.h"
+#include "util.h"
+
+struct rrc_locks {
+	struct tproc *proc;
+	struct rrc_locklog ll;
+	bool fed;
+	uint64_t at, len; /* the feed's mapping in the process */
+	struct rrc_locks *next;
+};
+
+static struct rrc_locks *find(const struct rrc_engine *e, const struct tproc *p)
+{
+	struct rrc_locks *l = e->locks;
+
+	while (l && l->proc != p)
+		l = l->next;
+	return l;
+}
+
+int rrc_locks_in(pid_t pid)
+{
+	struct rrc_locklog ll;
+	uint32_t mode;
+
+	if (rrc_locklog_open(pid, &ll, NULL))
+		return 0;
+	mode = ll.area->mode;
+	rrc_locklog_close(&ll);
+	return mode == RRC_LL_RECORD || mode == RRC_LL_REPLAY;
+}
+
+/* ---- feeds ---- */
+
+static int add_events(struct rrc_locklog_feed *f, const struct rrc_rec *rec)
+{
+	uint32_t n = rrc_rec_segs(rec)->len / (uint32_t)sizeof(*f->events);
+	struct rrc_ll_event *more = realloc(f->events, (f->count + n + 1) * sizeof(*more));
+
+	if (!more)
+		return -ENOMEM;
+	f->events = more;
+	memcpy(more + f->count, rrc_rec_payload(rec), n * sizeof(*more));
+	f->count += n;
+	f->total = (uint32_t)rec->args[1];
+	f->done = (uint32_t)rec->args[2];
+	return 0;
+}
+
+/* What the log has of a process, by slot. It goes on behind the end of what is replayed: there a thread may
+ * do more than its calls let it come to, which is harmless. */
+static int collect(const struct rrc_engine *e, const struct rrc_locks *l, struct rrc_locklog_feed *feeds)
+{
+	uint64_t area = 0;
+
+	for (uint32_t i = 0; i < RRC_LL_SLOTS; i++) {
+		feeds[i].total = l->ll.area->slot[i].ops;
+		feeds[i].done = l->ll.area->slot[i].done;
+	}
+	for (size_t i = 0; i < e->n; i++) {
+		const struct rrc_rec *rec = rrc_log_rec(e, i);
+
+		if (rec->kind != RRC_REC_LOCKS || rec->pid != l->proc->ns_pid)
+			continue;
+		area = area ? area : rec->args[3];
+		if (rec->args[3] == area && add_events(&feeds[rec->args[0]], rec))
+			return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < RRC_LL_SLOTS; i++) {
+		struct rrc_locklog_feed *f = &feeds[i];
+
+		f->count = rrc_locklog_settle(f->events, f->count);
+		if (f->count)
+			f->total = rrc_max(f->total, f->events[f->count - 1].n);
+	}
+	rrc_locklog_resolve(feeds);
+	return 0;
+}
+
+/* Room for the events in the process, by a call of the stopped thread t. A forked child has its parent's there. */
+static int make_room(struct rrc_locks *l, struct tracee *t, const struct rrc_locklog_feed *feeds,
+		     struct rrc_error *err)
+{
+	uint64_t args[6] = { RRC_LL_FEED_BASE, 0, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, (uint64_t)-1, 0 };
+	long ret;
+	int r;
+
+	for (uint32_t i = 0; i < RRC_LL_SLOTS; i++)
+		l->len += feeds[i].count * sizeof(struct rrc_ll_event);
+	l->at = RRC_LL_FEED_BASE;
+	args[1] = l->len;
+	if (!l->len)
+		return 0;
+	r = rrc_inject(t->tid, RRC_NR_mmap, args, &ret, err);
+	t->at = ST_NONE;
+	if (!r && ret != (long)l->at)
+		r = rrc_fail(err, ret < 0 ? (int)ret : EEXIST, "process %u: no room for its lock log",
+			     l->proc->ns_pid);
+	return r;
+}
+
+static int write_feeds(struct rrc_locks *l, const struct rrc_locklog_feed *feeds)
+{
+	uint64_t at = l->at;
+
+	for (uint32_t i = 0; i < RRC_LL_SLOTS; i++) {
+		size_t len = feeds[i].count * sizeof(struct rrc_ll_event);
+
+		if (len && rrc_mem_write(l->proc->pid, at, feeds[i].events, len))
+			return -EFAULT;
+		rrc_locklog_feed(&l->ll, i, at, feeds[i].count, feeds[i].total);
+		at += len;
+	}
+	rrc_locklog_fed(&l->ll);
+	l->fed = true;
+	return 0;
+}
+
+static int feed(struct rrc_engine *e, struct rrc_locks *l, struct tracee *t, struct rrc_error *err)
+{
+	rrc_autofree struct rrc_locklog_feed *feeds = calloc(RRC_LL_SLOTS, sizeof(*feeds));
+	int r = feeds ? collect(e, l, feeds) : -ENOMEM;
+
+	if (r)
+		rrc_fail(err, r, "no memory for a lock log");
+	else
+		r = make_room(l, t, feeds, err);
+	if (!r && write_feeds(l, feeds))
+		r = rrc_fail(err, EFAULT, "process %u: its lock log cannot be written", l->proc->ns_pid);
+	for (uint32_t i = 0; feeds && i < RRC_LL_SLOTS; i++)
+		free(feeds[i].events);
+	return r;
+}
+
+static struct rrc_locks *add(struct rrc_engine *e, struct tproc *p)
+{
+	struct rrc_locks *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	if (rrc_locklog_open(p->pid, &l->ll, NULL)) {
+		free(l);
+		return NULL;
+	}
+	l->proc = p;
+	l->next = e->locks;
+	e->locks = l;
+	return l;
+}
+
+static struct tracee *any_thread(const struct rrc_engine *e, const struct tproc *p)
+{
+	for (struct tracee *t = e->threads; t; t = t->next)
+		if (t->proc == p && t->stopped && t->state < TR_EXITING)
+			return t;
+	return NULL;
+}
+
+int rrc_locks_take(struct rrc_engine *e, struct rrc_error *err)
+{
+	for (struct tproc *p = e->procs; p; p = p->next) {
+		struct tracee *t = any_thread(e, p);
+		struct rrc_locks *l = t && rrc_locks_in(p->pid) ? add(e, p) : NULL;
+		int r;
+
+		if (!l)
+			continue;
+		rrc_locklog_replay(&l->ll, e->opts.patience_ns);
+		r = feed(e, l, t, err);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- while it runs ---- */
+
+static const struct rrc_ll_slot *slot_of(const struct rrc_locks *l, const struct tracee *t, uint32_t *index)
+{
+	const struct rrc_ll_area *a = l->ll.area;
+
+	for (uint32_t i = 0; i < RRC_LL_SLOTS && i < a->slots; i++) {
+		if (a->slot[i].tid != t->ns_tid || a->slot[i].state == RRC_LL_FREE ||
+		    a->slot[i].state == RRC_LL_EXITED)
+			continue;
+		*index = i;
+		return &a->slot[i];
+	}
+	return NULL;
+}
+
+void rrc_locks_describe(const struct rrc_engine *e, const struct tracee *t, char *buf, size_t size)
+{
+	const struct rrc_locks *l = t ? find(e, t->proc) : NULL;
+	uint32_t i;
+
+	buf[0] = '\0';
+	if (l && slot_of(l, t, &i))
+		rrc_locklog_describe(&l->ll, i, buf, size);
+}
+
+static int diverged(struct rrc_engine *e, struct tracee *t, struct rrc_error *err)
+{
+	char text[256];
+
+	rrc_locks_describe(e, t, text, sizeof(text));
+	return rrc_diverge(e, rrc_min((size_t)t->next_rec, e->head), t, err, "%s", text);
+}
+
+int rrc_locks_at_futex(struct rrc_engine *e, struct tracee *t, struct rrc_error *err)
+{
+	struct rrc_locks *l = find(e, t->proc);
+	const struct rrc_ll_slot *s;
+	uint64_t off;
+	uint32_t i;
+
+	if (t->regs.rdi - RRC_LL_BASE >= sizeof(struct rrc_ll_area))
+		return 0;
+	if (!l && rrc_locks_in(t->proc->pid))
+		l = add(e, t->proc);
+	if (!l)
+		return 0;
+	off = t->regs.rdi - l->ll.addr;
+	if (off == offsetof(struct rrc_ll_area, fed) && !l->fed)
+		return feed(e, l, t, err);
+	if (off != offsetof(struct rrc_ll_area, mode))
+		return 0;
+	s = slot_of(l, t, &i);
+	if (s && s->state == RRC_LL_MISMATCH)
+		return diverged(e, t, err);
+	return s && s->state == RRC_LL_PARKED_END && rrc_next_rec(e, t) ? diverged(e, t, err) : 0;
+}
+
+/* ---- the end ---- */
+
+void rrc_locks_live(struct rrc_engine *e)
+{
+	for (struct rrc_locks *l = e->locks; l; l = l->next) {
+		uint64_t args[6] = { l->at, l->len, MADV_DONTNEED };
+		struct tracee *t = any_thread(e, l->proc);
+		long ret;
+
+		rrc_locklog_live(&l->ll);
+		/* Emptied, not taken away: somebody stopped in the middle of a look may look once more. */
+		if (t && l->len && !rrc_inject(t->tid, RRC_NR_madvise, args, &ret, NULL))
+			t->at = ST_NONE;
+	}
+}
+
+void rrc_locks_free(struct rrc_engine *e)
+{
+	while (e->locks) {
+		struct rrc_locks *l = e->locks;
+
+		e->locks = l->next;
+		rrc_locklog_close(&l->ll);
+		free(l);
+	}
+}

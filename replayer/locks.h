@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Lock order in replay: the processes that recorded it (lib/locklog.h) get their threads' events back, and
+ * the library in them keeps the order. The engine only looks when one parks, waits for its feed or stops.
+ */
+#ifndef RRC_REPLAYER_LOCKS_H
+#define RRC_REPLAYER_LOCKS_H
+
+#include <stdint.h>
+
+#include "err.h"
+
+struct rrc_engine;
+struct tproc;
+struct tracee;
+
+/* Is there a lock log in this process? Then its clock readings are in it too. */
+int rrc_locks_in(pid_t pid);
+
+/* All threads of all processes are stopped and the log is indexed: every process with a lock log is fed. */
+int rrc_locks_take(struct rrc_engine *e, struct rrc_error *err);
+
+/* t stands at a futex call. A forked child that waits for its feed gets it; a thread that finds another
+ * operation than the log has, or the end of its events before that of its calls, has diverged. */
+int rrc_locks_at_futex(struct rrc_engine *e, struct tracee *t, struct rrc_error *err);
+
+/* For a report: what t's slot of the lock log says, or "". */
+void rrc_locks_describe(const struct rrc_engine *e, const struct tracee *t, char *buf, size_t size);
+
+/* All threads stand still and calls are about to be made for real: so are operations on locks. */
+void rrc_locks_live(struct rrc_engine *e);
+
+void rrc_locks_free(struct rrc_engine *e);
+
+#endif

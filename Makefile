@@ -132,6 +132,8 @@ $(B)/tests/%: tests/%.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -O2 -g -std=gnu11 $(WARN) -D_GNU_SOURCE -o $@ $< -lpthread -lcrypto
 
+$(filter $(B)/tests/faults/%,$(TOOLS)): $(wildcard tests/faults/*.h)
+
 # These use our own parts.
 $(B)/tests/e2e/tcp-takeover: tests/e2e/tcp-takeover.c $(wildcard tests/e2e/tcp-takeover-*.h) \
 		$(B)/replayer/libreplay.a $(B)/lib/librrc.a

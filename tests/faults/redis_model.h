@@ -6,7 +6,7 @@
 #ifndef RRC_TESTS_REDIS_MODEL_H
 #define RRC_TESTS_REDIS_MODEL_H
 
-#include "load.h"
+#include "client.h"
 
 enum op {
 	OP_SET,
@@ -18,8 +18,7 @@ enum op {
 	OP_READ_LIST
 };
 
-#define LIST_LEN     200 /* elements, then the next list begins */
-#define VERIFY_DEPTH 16
+#define LIST_LEN 200 /* elements, then the next list begins */
 
 struct value {
 	uint64_t sent,
@@ -28,87 +27,14 @@ struct value {
 	bool lost; /* counted already */
 };
 
-struct request {
-	struct conn *owner; /* whose key it is */
-	enum op op;
-	uint32_t key;
-	uint64_t expect;
-	uint64_t sent_ns;
-};
-
-struct conn {
-	int id, fd;
-	bool connected, dead, polling_out;
+/* What a connection did to its keys. */
+struct model {
 	struct value *strings, *counters, *lists;
 	uint32_t nlists, next_string;
 	uint64_t seq;
-	struct request *ring; /* requests without a reply */
-	uint32_t head, inflight;
-	struct gap gap;
-	struct {
-		char *buf;
-		size_t start, end, size;
-	} in, out;
-	bool heard; /* it has had a reply */
-	uint32_t cursor; /* in verification: what to read next */
 };
-
-enum phase {
-	LOAD,
-	READ_SAME,
-	READ_FRESH
-};
-
-struct load {
-	const char *host, *port;
-	int connections;
-	uint32_t depth, keys, ring;
-	double seconds, tail, patience, progress;
-	uint64_t limit, rate, seed;
-	unsigned int weight[OPS], weights, pad;
-	bool json;
-
-	char tag[12];
-	char *filler;
-	int epfd, sigfd;
-	struct conn *conn; /* [connections], and one more: the fresh one */
-	enum phase phase;
-	bool stop;
-	int running; /* connections that have had a reply */
-	uint32_t turn, fresh_owner;
-	uint64_t start, last_reply, mark, next_progress;
-	uint64_t inflight; /* of all connections */
-	uint64_t issued, acked, acked_before, writes;
-	uint64_t lost, contradicted, reset, stalled;
-	bool fresh_failed;
-	double elapsed;
-	struct gap gap;
-	struct hist hist;
-	char problem[256]; /* the first one, in words */
-};
-
-__attribute__((format(printf, 2, 3))) static void problem(struct load *l, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (l->problem[0])
-		return;
-	va_start(ap, fmt);
-	vsnprintf(l->problem, sizeof(l->problem), fmt, ap);
-	va_end(ap);
-}
 
 /* --- sending ------------------------------------------------------------------------------- */
-
-static void append(struct conn *c, const char *data, size_t len)
-{
-	if (c->out.end + len > c->out.size) {
-		c->out.size = (c->out.end + len) * 2;
-		c->out.buf = must(realloc(c->out.buf, c->out.size));
-	}
-	memcpy(c->out.buf + c->out.end, data, len);
-	c->out.end += len;
-}
 
 static void append_bulk(struct conn *c, const char *text, size_t len)
 {
@@ -150,72 +76,59 @@ static void encode(struct load *l, struct conn *c, const struct request *r)
 	append(c, verb[r->op], strlen(verb[r->op]));
 	append_bulk(c, key, key_name(l, r, key));
 	if (r->op == OP_SET)
-		append_bulk(c, val, value_text(l, r, r->owner->strings[r->key].sent, val));
+		append_bulk(c, val, value_text(l, r, r->owner->m->strings[r->key].sent, val));
 	else if (r->op == OP_LPUSH)
 		append_bulk(c, val, value_text(l, r, r->expect, val));
 	else if (r->op == OP_READ_LIST)
 		append(c, all, sizeof(all) - 1);
 }
 
-static enum op choose_op(struct load *l)
-{
-	unsigned int x = (unsigned int)(rnd(&l->seed) % l->weights);
-	int op = 0;
-
-	while (x >= l->weight[op])
-		x -= l->weight[op++];
-	return (enum op)op;
-}
-
 static void next_list(struct conn *c)
 {
-	c->lists = must(realloc(c->lists, (c->nlists + 1) * sizeof(*c->lists)));
-	c->lists[c->nlists++] = (struct value){ 0 };
+	c->m->lists = must(realloc(c->m->lists, (c->m->nlists + 1) * sizeof(*c->m->lists)));
+	c->m->lists[c->m->nlists++] = (struct value){ 0 };
 }
 
-/* Fills *r with the next request of the load and moves the model to the state after it. */
 static void make_request(struct load *l, struct conn *c, struct request *r)
 {
-	*r = (struct request){ .owner = c, .op = choose_op(l) };
 	switch (r->op) {
 	case OP_SET: /* in turn, so that what was written last stays readable for longest */
-		r->key = c->next_string++ % l->keys;
-		r->expect = c->strings[r->key].sent = ++c->seq;
+		r->key = c->m->next_string++ % l->keys;
+		r->expect = c->m->strings[r->key].sent = ++c->m->seq;
 		break;
 	case OP_GET:
 		r->key = (uint32_t)(rnd(&l->seed) % l->keys);
-		r->expect = c->strings[r->key].sent;
+		r->expect = c->m->strings[r->key].sent;
 		break;
 	case OP_INCR:
 		r->key = (uint32_t)(rnd(&l->seed) % l->keys);
-		r->expect = ++c->counters[r->key].sent;
+		r->expect = ++c->m->counters[r->key].sent;
 		break;
 	default:
-		if (!c->nlists || c->lists[c->nlists - 1].sent == LIST_LEN)
+		if (!c->m->nlists || c->m->lists[c->m->nlists - 1].sent == LIST_LEN)
 			next_list(c);
-		r->key = c->nlists - 1;
-		r->expect = ++c->lists[r->key].sent;
+		r->key = c->m->nlists - 1;
+		r->expect = ++c->m->lists[r->key].sent;
 	}
 }
 
-/* The next thing of owner's to read back; false when there is none. */
 static bool make_read(struct load *l, struct conn *reader, struct conn *owner, struct request *r)
 {
 	uint32_t i;
 
-	for (; (i = reader->cursor) < 2 * l->keys + owner->nlists; reader->cursor++) {
+	for (; (i = reader->cursor) < 2 * l->keys + owner->m->nlists; reader->cursor++) {
 		*r = (struct request){ .owner = owner, .key = i };
 		if (i < l->keys) {
 			r->op = OP_GET;
-			r->expect = owner->strings[i].sent;
+			r->expect = owner->m->strings[i].sent;
 		} else if (i < 2 * l->keys) {
 			r->op = OP_READ_COUNTER;
 			r->key -= l->keys;
-			r->expect = owner->counters[r->key].sent;
+			r->expect = owner->m->counters[r->key].sent;
 		} else {
 			r->op = OP_READ_LIST;
 			r->key -= 2 * l->keys;
-			r->expect = owner->lists[r->key].sent;
+			r->expect = owner->m->lists[r->key].sent;
 		}
 		if (r->expect) {
 			reader->cursor++;
@@ -223,34 +136,6 @@ static bool make_read(struct load *l, struct conn *reader, struct conn *owner, s
 		}
 	}
 	return false;
-}
-
-/* The time at which the load may send request number issued; 0: now. */
-static uint64_t next_slot(const struct load *l)
-{
-	return l->rate ? l->start + l->issued * NS / l->rate : 0;
-}
-
-static bool next_request(struct load *l, struct conn *c, uint64_t now, struct request *r)
-{
-	switch (l->phase) {
-	case LOAD:
-		if (l->stop || (l->limit && l->issued >= l->limit) || next_slot(l) > now)
-			return false;
-		make_request(l, c, r);
-		l->issued++;
-		return true;
-	case READ_SAME:
-		return make_read(l, c, c, r);
-	default:
-		while (l->fresh_owner < (uint32_t)l->connections) {
-			if (make_read(l, c, &l->conn[l->fresh_owner], r))
-				return true;
-			l->fresh_owner++;
-			c->cursor = 0;
-		}
-		return false;
-	}
 }
 
 /* --- replies ------------------------------------------------------------------------------- */
@@ -330,7 +215,7 @@ static int64_t value_number(struct load *l, const struct request *r, const char 
 /* A list read back, newest first: what was acknowledged must be there, each once and in order. */
 static void check_list(struct load *l, const struct request *r, const char *p, size_t len)
 {
-	struct value *v = &r->owner->lists[r->key];
+	struct value *v = &r->owner->m->lists[r->key];
 	long n = strtol(p + 1, NULL, 10), i;
 	size_t at = (size_t)((const char *)memchr(p, '\n', len) - p) + 1, part;
 	uint64_t found = 0;
@@ -350,7 +235,8 @@ static void check_list(struct load *l, const struct request *r, const char *p, s
 		lose_value(l, r, v, found);
 }
 
-static void check_final(struct load *l, const struct request *r, const char *p, size_t len)
+static void check_final(struct load *l, __attribute__((unused)) struct conn *reader,
+			struct request *r, const char *p, size_t len)
 {
 	struct value *v;
 	int64_t n;
@@ -360,10 +246,10 @@ static void check_final(struct load *l, const struct request *r, const char *p, 
 		return;
 	}
 	if (r->op == OP_GET) {
-		v = &r->owner->strings[r->key];
+		v = &r->owner->m->strings[r->key];
 		n = value_number(l, r, p, len);
 	} else {
-		v = &r->owner->counters[r->key];
+		v = &r->owner->m->counters[r->key];
 		n = *p != '$' ? -1 : p[1] == '-' ? 0 : atoll((char *)memchr(p, '\n', len) + 1);
 	}
 	if (n < 0 || (uint64_t)n > v->sent)
@@ -374,7 +260,8 @@ static void check_final(struct load *l, const struct request *r, const char *p, 
 
 /* A reply during the load: exactly one is right. After a wrong count the next ones are compared
  * with what follows from it, so that one fault counts once. */
-static void check_reply(struct load *l, const struct request *r, const char *p, size_t len)
+static void check_reply(struct load *l, __attribute__((unused)) struct conn *reader,
+			struct request *r, const char *p, size_t len)
 {
 	struct conn *c = r->owner;
 	struct value *v;
@@ -383,7 +270,7 @@ static void check_reply(struct load *l, const struct request *r, const char *p, 
 	switch (r->op) {
 	case OP_SET:
 		if (len == 5 && !memcmp(p, "+OK\r\n", 5)) {
-			c->strings[r->key].acked = r->expect;
+			c->m->strings[r->key].acked = r->expect;
 			l->writes++;
 			return;
 		}
@@ -393,7 +280,7 @@ static void check_reply(struct load *l, const struct request *r, const char *p, 
 			return;
 		break;
 	default:
-		v = r->op == OP_INCR ? &c->counters[r->key] : &c->lists[r->key];
+		v = r->op == OP_INCR ? &c->m->counters[r->key] : &c->m->lists[r->key];
 		if (*p != ':')
 			break;
 		n = atoll(p + 1);
@@ -404,6 +291,34 @@ static void check_reply(struct load *l, const struct request *r, const char *p, 
 		v->shift = n - (int64_t)r->expect;
 	}
 	contradict(l, r, p, len);
+}
+
+static void start_model(struct load *l, struct conn *c)
+{
+	c->m = must(calloc(1, sizeof(*c->m)));
+	c->m->strings = must(calloc(l->keys, sizeof(*c->m->strings)));
+	c->m->counters = must(calloc(l->keys, sizeof(*c->m->counters)));
+}
+
+static uint64_t unseen(const struct load *l, const struct conn *c)
+{
+	uint64_t n = 0;
+	uint32_t i;
+
+	for (i = 0; i < l->keys; i++) {
+		n += !c->m->strings[i].lost && c->m->strings[i].acked;
+		n += c->m->counters[i].lost ? 0 : c->m->counters[i].acked;
+	}
+	for (i = 0; i < c->m->nlists; i++)
+		n += c->m->lists[i].lost ? 0 : c->m->lists[i].acked;
+	return n;
+}
+
+static ssize_t next_reply(struct conn *c, const struct request *r, const char *p, size_t len)
+{
+	(void)c;
+	(void)r;
+	return reply_length(p, len);
 }
 
 #endif

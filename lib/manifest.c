@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -107,7 +108,7 @@ int rrc_manifest_name_ok(const char *name, size_t len)
 {
 	size_t start = 0;
 
-	if (len == 0 || len > RRC_NAME_MAX || name[0] == '/' || memchr(name, 0, len))
+	if (len == 0 || len >= PATH_MAX || name[0] == '/' || memchr(name, 0, len))
 		return -EINVAL;
 	for (size_t i = 0; i <= len; i++) {
 		if (i < len && name[i] != '/')

@@ -4,14 +4,16 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
+#include <sys/syscall.h>
 
 #include "root.h"
+#include "tar.h"
 #include "util.h"
 
 #define RRC_ISOLATE_DIR "/run/rrc-isolated-%d" /* of the process that started the replay */
@@ -30,57 +32,46 @@ void rrc_root_remove(const char *dir)
 	nftw(dir, unlink_one, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
-/* What is there already is replaced, directories stay with what is in them: tar's way without options. */
-static int run_tar(const char *tar, const char *layer, struct rrc_error *err)
+/* Removes name below the directory `layer`. No link in it leads anywhere: what is behind one is not there. */
+static int remove_below(int layer, char *name)
 {
-	const char *argv[] = { "tar",
-			       "-C",
-			       layer,
-			       "-xpf",
-			       tar,
-			       "--xattrs",
-			       "--xattrs-include=*",
-			       "--numeric-owner",
-			       "--same-owner",
-			       NULL };
-	pid_t pid = fork();
-	int st;
+	struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+				.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
+					   RESOLVE_NO_MAGICLINKS };
+	char *slash = strrchr(name, '/'), path[PATH_MAX];
+	rrc_autoclose int dir = -1;
 
-	if (pid < 0)
-		return rrc_fail(err, errno, "fork: %s", strerror(errno));
-	if (!pid) {
-		int null = open("/dev/null", O_RDWR);
-
-		dup2(null, 1);
-		dup2(null, 2);
-		execvp(argv[0], (char *const *)argv);
-		_exit(127);
-	}
-	while (waitpid(pid, &st, 0) < 0)
-		if (errno != EINTR)
-			return rrc_fail(err, errno, "waitpid: %s", strerror(errno));
-	if (!WIFEXITED(st) || WEXITSTATUS(st))
-		return rrc_fail(err, EIO, "tar could not unpack %s", tar);
+	if (slash)
+		*slash = 0;
+	dir = (int)syscall(SYS_openat2, layer, slash ? name : ".", &how, sizeof(how));
+	if (dir < 0)
+		return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? 0 : -errno;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir, slash ? slash + 1 : name);
+	rrc_root_remove(path);
 	return 0;
 }
 
 /* Removes the listed names below layer; the list comes from outside. */
 static int remove_listed(const char *list, const char *layer, struct rrc_error *err)
 {
+	rrc_autoclose int dir = open(layer, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	rrc_autofclose FILE *f = fopen(list, "re");
-	char path[2 * PATH_MAX];
 	rrc_autofree char *name = NULL;
 	size_t size = 0;
 	ssize_t n;
+	int ret;
 
 	if (!f)
 		return errno == ENOENT ? 0 : rrc_fail(err, errno, "%s: %s", list, strerror(errno));
+	if (dir < 0)
+		return rrc_fail(err, errno, "%s: %s", layer, strerror(errno));
 	while ((n = getdelim(&name, &size, 0, f)) > 0) {
 		if (name[n - 1] || rrc_manifest_name_ok(name, strlen(name)))
 			return rrc_fail(err, EBADMSG, "%s names a file outside of the container",
 					list);
-		snprintf(path, sizeof(path), "%s/%s", layer, name);
-		rrc_root_remove(path);
+		ret = remove_below(dir, name);
+		if (ret)
+			return rrc_fail(err, ret, "%s/%s: %s", layer, name, strerror(-ret));
 	}
 	return 0;
 }
@@ -96,7 +87,7 @@ int rrc_root_apply(const char *ckpt_dir, const char *layer, struct rrc_error *er
 		return rrc_fail(err, errno, "%s: %s", layer, strerror(errno));
 	ret = remove_listed(list, layer, err);
 	if (!ret && !access(tar, F_OK))
-		ret = run_tar(tar, layer, err);
+		ret = rrc_tar_unpack(tar, layer, err);
 	return ret;
 }
 

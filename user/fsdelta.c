@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <xxhash.h>
 
 #include "fsdelta.h"
+#include "tar.h"
 #include "util.h"
 
 /* What tells that a file is as it was. ctime sees every change of content, mode, owner and links. */
@@ -195,46 +195,6 @@ static int list_deleted(struct rrc_fsdelta *d, FILE *f)
 	return gone;
 }
 
-static int run_tar(const char *layer, const char *tar, const char *list, struct rrc_error *err)
-{
-	const char *argv[] = { "tar",
-			       "-C",
-			       layer,
-			       "-cf",
-			       tar,
-			       "--null",
-			       "--no-recursion",
-			       "--xattrs",
-			       "--xattrs-include=*",
-			       "--sparse",
-			       "--numeric-owner",
-			       "--verbatim-files-from",
-			       "-T",
-			       list,
-			       NULL };
-	pid_t pid = fork();
-	int st;
-
-	if (pid < 0)
-		return rrc_fail(err, errno, "fork: %s", strerror(errno));
-	if (!pid) {
-		int null = open("/dev/null", O_RDWR);
-
-		dup2(null, 1);
-		dup2(null, 2);
-		execvp(argv[0], (char *const *)argv);
-		_exit(127);
-	}
-	while (waitpid(pid, &st, 0) < 0)
-		if (errno != EINTR)
-			return rrc_fail(err, errno, "waitpid: %s", strerror(errno));
-	if (!WIFEXITED(st) || WEXITSTATUS(st))
-		return rrc_fail(err, EIO, "tar could not read the container's files in %s%s", layer,
-				WIFEXITED(st) && WEXITSTATUS(st) == 127 ? ": apt-get install tar"
-									: "");
-	return 0;
-}
-
 int rrc_fsdelta_take(struct rrc_fsdelta *d, const char *dir, struct rrc_error *err)
 {
 	char list[PATH_MAX + 32], tar[PATH_MAX + 32], deleted[PATH_MAX + 32];
@@ -263,7 +223,7 @@ int rrc_fsdelta_take(struct rrc_fsdelta *d, const char *dir, struct rrc_error *e
 	if (fclose(w.list) && !ret)
 		ret = rrc_fail(err, errno, "%s: %s", list, strerror(errno));
 	if (!ret && w.changes)
-		ret = run_tar(d->layer, tar, list, err);
+		ret = rrc_tar_make(tar, d->layer, list, err);
 	unlink(list);
 	if (ret)
 		return ret;

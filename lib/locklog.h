@@ -20,7 +20,8 @@
  * OPERATIONS are counted by slot, from 1. Each wrapped call that acquires, reads a clock, or has another
  * nondeterministic outcome is one (barrier_wait and once with their routine are two: see the kinds).
  * Releases (unlock, signal, post) are none. One operation has at most one event that counts; one without
- * event is "the same owner again, result 0".
+ * event is "the same owner again, result 0"
+ * (births and once routines are an event always).
  *
  * LOCKS are hashed by address into a table of 64-bit words {owner, changes, generation, repeats}. The word
  * moves at each acquisition, after the lock itself was acquired: by the owner again, repeats + 1; by
@@ -72,8 +73,8 @@
  * TOLERANCE. A program that spins on an atomic and takes a lock now and then does so another number of
  * times in replay. (1) A repeat that finds another owner while its next event is of this lock and its
  * turn is now, is that event: the thread's count jumps to it. (2) With patience_ns set: a thread whose
- * last operations were only repeats on one lock, and whose next turn on it (or whose end) has not come
- * after that time while the word still names it, takes it once more without counting.
+ * last operations (three at least) were all on one lock, and whose next turn on it (or whose end) has not
+ * come after that time, while the word stood still, takes it once more: not counted, the word not moved.
  *
  * LIVE (rrc_locklog_live(), when the log of calls is at its end and each thread is parked, waits for a
  * turn, or blocks). Parked operations go on for real; parked condition waits return as spurious
@@ -133,12 +134,12 @@ enum rrc_ll_kind {
 	RRC_LL_SEM,
 	RRC_LL_SEM_TRY,
 	RRC_LL_SEM_TIMED,
-	RRC_LL_ONCE, /* after ONCE_RUN if this thread ran the routine */
+	RRC_LL_ONCE,     /* after ONCE_RUN and what is nested in it if this thread ran the routine */
+	RRC_LL_ONCE_RUN, /* always an event: the routine of pthread_once begins, the word moves */
 	RRC_LL_ALLOC, /* any call of the malloc family, once there are threads */
 	RRC_LL_BIRTH, /* always an event; lock = the child's slot, the word is RRC_LL_LOCK_BIRTH's */
 	RRC_LL_PLAIN_KINDS,
-	RRC_LL_ONCE_RUN = RRC_LL_PLAIN_KINDS, /* the routine of pthread_once begins */
-	RRC_LL_BARRIER_IN, /* no event: a thread arrived at a barrier */
+	RRC_LL_BARRIER_IN = RRC_LL_PLAIN_KINDS, /* no event: a thread arrived at a barrier */
 	RRC_LL_BARRIER, /* event for the serial thread only, result 255 */
 	RRC_LL_START, /* value = thread id inside its pid namespace; always an event */
 	RRC_LL_EXIT, /* the slot's thread ends; always an event */

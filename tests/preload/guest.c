@@ -65,6 +65,8 @@ static void *mutex_thread(void *arg)
 	return NULL;
 }
 
+static uint64_t other_digest;
+
 static void *trylock_thread(void *arg)
 {
 	long me = (long)arg, i;
@@ -88,7 +90,7 @@ static void *trylock_thread(void *arg)
 		r = pthread_mutex_timedlock(&second, &soon);
 		mix(&own[me], (uint64_t)r);
 		if (!r) {
-			mix(&digest, (uint64_t)me);
+			mix(&other_digest, (uint64_t)me);
 			jitter();
 			pthread_mutex_unlock(&second);
 		}
@@ -271,11 +273,10 @@ static void *alloc_thread(void *arg)
 	return NULL;
 }
 
+static int (*inner)(clockid_t, struct timespec *);
+
 static void *clock_thread(void *arg)
 {
-	int (*inner)(clockid_t, struct timespec *) =
-		(int (*)(clockid_t, struct timespec *))dlsym(dlopen("libc.so.6", RTLD_NOW),
-							     "clock_gettime");
 	long me = (long)arg, i;
 	struct timespec ts;
 	struct timeval tv;
@@ -387,11 +388,22 @@ static void spinners(void)
 }
 
 static void mutexes(void) { together(mutex_thread); }
-static void trylocks(void) { together(trylock_thread); }
+static void trylocks(void)
+{
+	together(trylock_thread);
+	mix(&digest, other_digest);
+}
+
 static void conds(void) { together(cond_thread); }
 static void rwlocks(void) { together(rwlock_thread); }
 static void allocs(void) { together(alloc_thread); }
-static void clocks(void) { together(clock_thread); }
+static void clocks(void)
+{
+	inner = (int (*)(clockid_t, struct timespec *))dlsym(dlopen("libc.so.6", RTLD_NOW),
+							     "clock_gettime");
+	together(clock_thread);
+}
+
 static void once(void) { together(once_thread); }
 
 static void spins(void)

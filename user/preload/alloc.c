@@ -17,10 +17,51 @@ RRC_NEXT_OF(memalign)
 RRC_NEXT_OF(valloc)
 RRC_NEXT_OF(pvalloc)
 
+/* A thread gives its caches back after the last of our code in it, inside libc. It dies holding this robust
+ * mutex: the kernel lets go of it at the thread's end, and the next one who allocates waits for that. */
+static pthread_mutex_t dead;
+static bool dying; /* under alloc_lock */
+
+RRC_NEXT_AS(mutex_lock, "pthread_mutex_lock", NULL)
+
+static int lock_dead(void)
+{
+	return ((__typeof__(&pthread_mutex_lock))find_mutex_lock())(&dead);
+}
+
+void rrc_pl_init_alloc(void)
+{
+	pthread_mutexattr_t attr;
+
+	dying = false;
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+	pthread_mutex_init(&dead, &attr);
+	pthread_mutexattr_destroy(&attr);
+}
+
+static void bury(void)
+{
+	if (lock_dead() == EOWNERDEAD)
+		pthread_mutex_consistent(&dead);
+	pthread_mutex_unlock(&dead);
+	dying = false;
+}
+
+/* The caller has the allocator, and keeps it until it is gone. */
+void rrc_pl_alloc_die(void)
+{
+	if (lock_dead() == EOWNERDEAD)
+		pthread_mutex_consistent(&dead);
+	dying = true;
+}
+
 static int take(struct rrc_pl_call *c)
 {
 	(void)c;
 	rrc_pl_lock(&rrc_pl_area->alloc_lock);
+	if (rrc_unlikely(dying))
+		bury();
 	return 0;
 }
 
@@ -59,12 +100,22 @@ static inline bool enter(void)
 	return rrc_pl_area->threaded && enter_ordered();
 }
 
+bool rrc_pl_alloc_enter(void)
+{
+	return enter();
+}
+
 static inline void leave(bool entered)
 {
 	if (entered) {
 		rrc_me.in_alloc = false;
 		rrc_pl_unlock(&rrc_pl_area->alloc_lock);
 	}
+}
+
+void rrc_pl_alloc_leave(bool entered)
+{
+	leave(entered);
 }
 
 /* The loader may allocate while it looks for the allocator. */

@@ -72,6 +72,7 @@ static void child(void)
 	if (map == MAP_FAILED)
 		abort();
 	a->patience_ns = patience;
+	rrc_pl_init_alloc();
 	if (rrc_me.slot)
 		rrc_pl_use_slot(rrc_me.index);
 	fill(a, fd >= 0 ? mode : RRC_LL_OFF);
@@ -123,6 +124,7 @@ __attribute__((constructor)) static void start(void)
 		rrc_pl_init_fork();
 		fill(a, RRC_LL_OFF);
 		rrc_pl_area = a;
+		rrc_pl_init_alloc();
 		rrc_pl_init_threads();
 		rrc_pl_redirect_vdso();
 	}

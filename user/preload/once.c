@@ -9,34 +9,9 @@ RRC_NEXT_OF(pthread_barrier_wait)
 
 /* The routine takes no argument, so its thread carries it. */
 static __thread void (*routine)(void) __attribute__((tls_model("initial-exec")));
+static __thread void *flag __attribute__((tls_model("initial-exec")));
 
-static void run_routine(void)
-{
-	void (*fn)(void) = routine;
-	struct rrc_ll_event e = { .kind = RRC_LL_ONCE_RUN };
-	uint32_t mode = rrc_pl_mode();
-
-	if (mode == RRC_LL_RECORD)
-		rrc_pl_plain(&e);
-	else if (mode == RRC_LL_REPLAY)
-		rrc_pl_replay_plain(&e);
-	rrc_me.inside = false;
-	fn();
-	rrc_me.inside = true;
-}
-
-static int run_once(struct rrc_pl_call *c)
-{
-	void (*outer)(void) = routine;
-	int r;
-
-	routine = (void (*)(void))c->cond;
-	r = RRC_NEXT(pthread_once)(c->lock, run_routine);
-	routine = outer;
-	return r;
-}
-
-/* Already run by this thread: only the turn is missing. */
+/* Only the turn is missing. */
 static int nothing(struct rrc_pl_call *c)
 {
 	(void)c;
@@ -46,6 +21,34 @@ static int nothing(struct rrc_pl_call *c)
 static void drop(struct rrc_pl_call *c)
 {
 	(void)c;
+}
+
+static const struct rrc_pl_op routine_op = { RRC_LL_ONCE_RUN, nothing, nothing, drop, NULL, 0 };
+
+/* Its turn is taken in here, where nobody can have seen it done. */
+static void run_routine(void)
+{
+	void (*fn)(void) = routine;
+	struct rrc_pl_call c = { .lock = flag };
+
+	rrc_me.inside = false;
+	rrc_pl_acquire(&routine_op, &c);
+	fn();
+	rrc_me.inside = true;
+}
+
+static int run_once(struct rrc_pl_call *c)
+{
+	void (*outer)(void) = routine;
+	void *outer_flag = flag;
+	int r;
+
+	routine = (void (*)(void))c->cond;
+	flag = c->lock;
+	r = RRC_NEXT(pthread_once)(c->lock, run_routine);
+	routine = outer;
+	flag = outer_flag;
+	return r;
 }
 
 static const struct rrc_pl_op once_op = { RRC_LL_ONCE, run_once, run_once, drop, NULL, 0 };
@@ -73,9 +76,9 @@ RRC_EXPORT int pthread_once(pthread_once_t *once, void (*fn)(void))
 	return rrc_pl_acquire(&once_op, &c);
 }
 
-RRC_EXPORT void call_once(once_flag *flag, void (*fn)(void))
+RRC_EXPORT void call_once(once_flag *once, void (*fn)(void))
 {
-	pthread_once((pthread_once_t *)flag, fn);
+	pthread_once((pthread_once_t *)once, fn);
 }
 
 #define SERIAL 255

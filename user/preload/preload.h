@@ -100,6 +100,12 @@ void rrc_pl_count(uint8_t kind);
 
 
 
+/* alloc.c: the allocator for oneself, once there are threads (enter says whether) */
+void rrc_pl_init_alloc(void);
+bool rrc_pl_alloc_enter(void);
+void rrc_pl_alloc_leave(bool entered);
+void rrc_pl_alloc_die(void);
+
 /* vdso.c */
 struct rrc_pl_vdso {
 	int (*clock_gettime)(clockid_t, struct timespec *);
@@ -130,6 +136,12 @@ static inline uint64_t rrc_pl_changed(uint64_t old, uint32_t index)
 	return (uint64_t)(index + 1) << RRC_LL_OWNER_SHIFT |
 	       ((RRC_LL_CHANGES(old) + 1ULL) & RRC_LL_CHANGES_MASK) << RRC_LL_CHANGES_SHIFT |
 	       (old & RRC_LL_GENERATION);
+}
+
+/* Kinds that are an event whoever was the owner. */
+static inline bool rrc_pl_always(uint8_t kind)
+{
+	return kind == RRC_LL_BIRTH || kind == RRC_LL_ONCE_RUN;
 }
 
 static inline bool rrc_pl_is_repeat(uint64_t word, uint32_t index)
@@ -183,7 +195,7 @@ static inline __attribute__((always_inline)) int rrc_pl_acquire(const struct rrc
 	mode = rrc_pl_mode();
 	s = rrc_me.slot;
 	/* the common case written out: the same owner again */
-	if (rrc_likely(mode == RRC_LL_RECORD && s && r == 0 && op->kind != RRC_LL_BIRTH &&
+	if (rrc_likely(mode == RRC_LL_RECORD && s && r == 0 && !rrc_pl_always(op->kind) &&
 		       rrc_pl_is_repeat(old, rrc_me.index))) {
 		n = s->ops + 1;
 		__atomic_store_n(&s->ops, n, __ATOMIC_RELEASE);

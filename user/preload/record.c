@@ -45,7 +45,8 @@ __attribute__((noinline)) int rrc_pl_commit(const struct rrc_pl_op *op, struct r
 			return rrc_pl_late(op, c, result, n, there ? &published : NULL);
 		if (mode != RRC_LL_RECORD)
 			return result;
-		if (result == 0 && op->kind != RRC_LL_BIRTH && rrc_pl_is_repeat(old, rrc_me.index)) {
+		if (result == 0 && !rrc_pl_always(op->kind) &&
+		    rrc_pl_is_repeat(old, rrc_me.index)) {
 			new = old + 1;
 		} else {
 			if (!rrc_pl_publish(s, n, op->kind, (uint8_t)result,

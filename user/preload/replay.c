@@ -80,8 +80,7 @@ static bool is_turn(uint64_t word, uint64_t want)
 	       RRC_LL_REPEATS(word) >= RRC_LL_REPEATS(want);
 }
 
-/* Sleeps until the mode changes. With a lock that this thread spins on and still owns: for its
- * patience only. */
+/* Sleeps until the mode changes. With a lock that this thread spins on: for its patience only. */
 static enum verdict park(uint32_t state, uint32_t index)
 {
 	struct rrc_ll_area *a = rrc_pl_area;
@@ -92,9 +91,7 @@ static enum verdict park(uint32_t state, uint32_t index)
 	set_state(state);
 	while (replaying()) {
 		r = rrc_pl_futex(&a->mode, FUTEX_WAIT, RRC_LL_REPLAY, spinner ? &patience : NULL);
-		if (r == -ETIMEDOUT &&
-		    RRC_LL_OWNER(__atomic_load_n(&a->lock[index].word, __ATOMIC_ACQUIRE)) ==
-			    rrc_me.index + 1) {
+		if (r == -ETIMEDOUT) {
 			set_state(RRC_LL_RUNNING);
 			return EXTRA;
 		}
@@ -125,8 +122,7 @@ static enum verdict await_turn(uint32_t index, uint64_t want)
 		if (is_turn(word, want))
 			break;
 		r = rrc_pl_futex(&lock->word, FUTEX_WAIT, (uint32_t)word, spins(index) ? &patience : NULL);
-		if (r == -ETIMEDOUT && RRC_LL_OWNER(word) == rrc_me.index + 1 &&
-		    __atomic_load_n(&lock->word, __ATOMIC_SEQ_CST) == word) {
+		if (r == -ETIMEDOUT && __atomic_load_n(&lock->word, __ATOMIC_SEQ_CST) == word) {
 			verdict = EXTRA;
 			break;
 		}
@@ -190,7 +186,7 @@ static const struct rrc_ll_event *jump(const struct rrc_pl_op *op, uint32_t inde
 	const struct rrc_ll_event *e = next_event();
 	uint64_t word = __atomic_load_n(&rrc_pl_area->lock[index].word, __ATOMIC_ACQUIRE);
 
-	if (e && e->kind == op->kind && e->kind != RRC_LL_BIRTH && e->lock == index &&
+	if (e && e->kind == op->kind && !rrc_pl_always(e->kind) && e->lock == index &&
 	    is_turn(word, e->value))
 		return e;
 	return NULL;
@@ -202,6 +198,7 @@ static int by_event(const struct rrc_pl_op *op, struct rrc_pl_call *c, uint32_t 
 {
 	uint32_t index = rrc_pl_index(op, c);
 	uint8_t result = e->result;
+	enum verdict verdict;
 
 	tell(op->kind, n, index, c->lock, e->value);
 	if ((e->kind & ~RRC_LL_PLAIN) != op->kind ||
@@ -216,20 +213,17 @@ static int by_event(const struct rrc_pl_op *op, struct rrc_pl_call *c, uint32_t 
 			op->force(c);
 		return result;
 	}
-	switch (await_turn(index, e->value)) {
-	case ALIVE:
+	verdict = await_turn(index, e->value);
+	if (verdict == ALIVE)
 		return go_live(op, c);
-	case EXTRA:
-		rrc_me.slot->extra++;
-		force(op, c);
-		move(index, false);
-		return 0;
-	case GO:
-		break;
-	}
 	if (op->kind == RRC_LL_BIRTH)
 		c->child = e->lock;
 	force(op, c);
+	if (verdict == EXTRA &&
+	    !is_turn(__atomic_load_n(&rrc_pl_area->lock[index].word, __ATOMIC_ACQUIRE), e->value)) {
+		rrc_me.slot->extra++;
+		return 0;
+	}
 	move(index, true);
 	if (fed)
 		rrc_pl_consume();
@@ -281,7 +275,6 @@ static int operation(const struct rrc_pl_op *op, struct rrc_pl_call *c, uint32_t
 			return go_live(op, c);
 		rrc_me.slot->extra++;
 		force(op, c);
-		move(index, false);
 		return 0;
 	}
 	return by_repeat(op, c, n);
@@ -325,7 +318,7 @@ RRC_SLOW int rrc_pl_late(const struct rrc_pl_op *op, struct rrc_pl_call *c, int 
 /* Kinds that are an event each time, so that the next one is this one whatever its number. */
 static bool may_jump(uint8_t kind)
 {
-	return kind != RRC_LL_BARRIER && kind != RRC_LL_BARRIER_IN && kind != RRC_LL_ONCE_RUN;
+	return kind != RRC_LL_BARRIER && kind != RRC_LL_BARRIER_IN;
 }
 
 RRC_SLOW bool rrc_pl_replay_plain(struct rrc_ll_event *want)

@@ -84,6 +84,7 @@ static void ending(void *round)
 	struct rrc_ll_slot *s = rrc_me.slot;
 	uintptr_t r = (uintptr_t)round;
 	uint32_t mode;
+	bool entered;
 
 	if (!s)
 		return;
@@ -91,15 +92,19 @@ static void ending(void *round)
 		pthread_setspecific(key, (void *)(r + 1));
 		return;
 	}
+	entered = rrc_pl_alloc_enter();
 	rrc_me.inside = true;
 	mode = rrc_pl_mode();
 	if (mode == RRC_LL_RECORD)
 		rrc_pl_plain(&e);
 	else if (mode == RRC_LL_REPLAY)
 		rrc_pl_replay_plain(&e);
+	if (entered)
+		rrc_pl_alloc_die();
 	rrc_me.ended = true;
 	rrc_me.slot = NULL;
 	rrc_me.inside = false;
+	rrc_pl_alloc_leave(entered);
 	__atomic_store_n(&s->state, RRC_LL_EXITED, __ATOMIC_SEQ_CST);
 	if (rrc_pl_mode() == RRC_LL_REPLAY) {
 		__atomic_fetch_add(&rrc_pl_area->exits, 1, __ATOMIC_SEQ_CST);
@@ -224,10 +229,13 @@ static int create(pthread_t *thread, const pthread_attr_t *attr, const struct st
 {
 	struct rrc_ll_area *a = rrc_pl_area;
 	struct rrc_pl_call c = { .lock = NULL };
+	bool entered;
 	int r;
 
 	a->threaded = 1;
 	rrc_pl_acquire(&rrc_pl_birth, &c);
+	/* whether a stack is used again, or memory for one is allocated, is no operation of its own */
+	entered = rrc_pl_alloc_enter();
 	if (c.child < RRC_LL_SLOTS) {
 		starts[c.child] = *what;
 		take_slot(c.child);
@@ -242,6 +250,7 @@ static int create(pthread_t *thread, const pthread_attr_t *attr, const struct st
 		while (r == 0 && !__atomic_load_n(&unslotted_taken, __ATOMIC_SEQ_CST))
 			rrc_pl_futex(&unslotted_taken, FUTEX_WAIT, 0, NULL);
 	}
+	rrc_pl_alloc_leave(entered);
 	rrc_pl_unlock(&a->birth_lock);
 	return r;
 }

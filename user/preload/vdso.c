@@ -102,23 +102,25 @@ static size_t held(void *const *p)
 	return FUNCTIONS;
 }
 
-static void redirect(void **from, void **to, bool relro)
+static void redirect(void **from, void **to)
 {
-	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
 	size_t f;
 
 	for (; from < to; from++) {
-		void *at = (void *)((uintptr_t)from & ~(page - 1));
-
 		f = held(from);
-		if (f == FUNCTIONS)
-			continue;
-		if (relro && mprotect(at, page, PROT_READ | PROT_WRITE) < 0)
-			continue;
-		*from = functions[f].ours;
-		if (relro)
-			mprotect(at, page, PROT_READ);
+		if (f < FUNCTIONS)
+			*from = functions[f].ours;
 	}
+}
+
+/* What the loader made read-only after relocation: whole pages. */
+static void redirect_relro(char *from, char *to)
+{
+	from = (char *)((uintptr_t)from & ~4095UL);
+	if (to <= from || mprotect(from, (size_t)(to - from), PROT_READ | PROT_WRITE) < 0)
+		return;
+	redirect((void **)from, (void **)to);
+	mprotect(from, (size_t)(to - from), PROT_READ);
 }
 
 /* The loader and libc only: all others bind to our wrappers by name. */
@@ -146,9 +148,9 @@ static int object(struct dl_phdr_info *info, size_t size, void *libc)
 		if (relro && relro->p_vaddr == ph[i].p_vaddr) {
 			/* the loader protects whole pages: down to the last page's beginning */
 			split = (char *)(((uintptr_t)from + relro->p_memsz) & ~4095UL);
-			redirect((void **)from, (void **)split, true);
+			redirect_relro(from, split);
 		}
-		redirect((void **)split, (void **)to, false);
+		redirect((void **)split, (void **)to);
 	}
 	return 0;
 }

@@ -55,7 +55,7 @@ GUEST_SRC := $(wildcard tests/guests/*.c)
 TOOL_SRC := $(wildcard $(foreach d,faults lab demo e2e bench,tests/$(d)/*.c))
 FUZZ_SRC := $(wildcard tests/fuzz/*.c)
 ALL_C := $(LIB_SRC) $(USER_SRC) $(REPLAY_SRC) $(UNIT_SRC) $(GUEST_SRC) $(TOOL_SRC) $(FUZZ_SRC)
-FORMATTED := $(ALL_C) $(BPF_SRC) $(wildcard lib/*.h user/*.h replayer/*.h bpf/*.h tests/*/*.h kmod-fork/*.[ch])
+FORMATTED := $(ALL_C) $(BPF_SRC) $(wildcard docs/*.c lib/*.h user/*.h user/*/*.[ch] replayer/*.h bpf/*.h tests/*/*.h kmod-fork/*.[ch])
 
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 LIB_OBJ := $(call obj,$(LIB_SRC))
@@ -193,7 +193,8 @@ bench: deps
 	+$(Q)$(AGAIN) -j$(JOBS) all tools
 	$(Q)$(SUDO) env $(RUN_ENV) tests/bench/bench $(BENCH)
 
-# One libFuzzer target for each parser of outside bytes; FUZZ_TIME seconds each.
+# One libFuzzer target for each parser of outside bytes; FUZZ_TIME seconds each. What it should begin
+# with is in tests/fuzz/seeds/TARGET.
 FUZZ_TIME ?= 10
 FUZZ_FLAGS := -g -O1 -std=gnu11 -D_GNU_SOURCE -DRRC_VERSION='"$(VERSION)"' -Ilib -iquote user -iquote replayer -I$(B)/bpf \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
@@ -206,9 +207,9 @@ $(B)/fuzz/obj/%.o: %.c | $(SKELS)
 $(B)/fuzz/libfuzzed.a: $(FUZZ_LIB)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
-$(B)/fuzz/%: tests/fuzz/%.c $(B)/fuzz/libfuzzed.a
+$(B)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(B)/fuzz/libfuzzed.a
 	$(call say,FUZZ,$@)
-	$(Q)$(CLANG) $(FUZZ_FLAGS) -o $@ $^ $(LDLIBS) $(TRACE_LIBS) $(JSON_LIBS)
+	$(Q)$(CLANG) $(FUZZ_FLAGS) -o $@ $(filter-out %.h,$^) $(LDLIBS) $(TRACE_LIBS) $(JSON_LIBS)
 
 .PHONY: fuzz
 fuzz:
@@ -216,7 +217,8 @@ fuzz:
 	+$(Q)$(AGAIN) -j$(JOBS) $(FUZZERS)
 	$(Q)for f in $(FUZZERS); do \
 		mkdir -p $$f.corpus && \
-		$$f -max_total_time=$(FUZZ_TIME) -rss_limit_mb=2048 -artifact_prefix=$$f.crash- $$f.corpus >$$f.log 2>&1 || \
+		seeds=tests/fuzz/seeds/$${f##*/}; [ -d $$seeds ] || seeds=; \
+		$$f -max_total_time=$(FUZZ_TIME) -rss_limit_mb=2048 -artifact_prefix=$$f.crash- $$f.corpus $$seeds >$$f.log 2>&1 || \
 			{ tail -n 40 $$f.log; exit 1; }; \
 		printf '  %-8s %s: %s\n' OK $$f "$$(tail -n 1 $$f.log)"; \
 	done
@@ -234,6 +236,20 @@ install: all
 uninstall:
 	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/rrc-trace $(DESTDIR)$(PREFIX)/bin/rrc-replay $(DESTDIR)$(PREFIX)/lib/rrc/rrc-init
 	$(Q)rm -rf $(DESTDIR)$(PREFIX)/share/doc/rrc
+
+# The list of calls is the table's own; check-docs says when it is not.
+$(B)/docs/gen-syscalls: docs/gen-syscalls.c $(B)/lib/librrc.a
+	$(call say,TOOL,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(B)/lib/librrc.a $(LDLIBS)
+
+docs/syscalls.md: $(B)/docs/gen-syscalls
+	$(call say,GEN,$@)
+	$(Q)$< >$@.tmp && mv $@.tmp $@
+
+.PHONY: check-docs
+check-docs: $(B)/docs/gen-syscalls
+	$(Q)$< | diff -u docs/syscalls.md - || { echo 'docs/syscalls.md is old: make docs/syscalls.md' >&2; exit 1; }
 
 .PHONY: format check-format tidy
 format:

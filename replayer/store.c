@@ -153,7 +153,7 @@ static int fold(struct rrc_session *s, const struct rrc_epoch_log *log, struct r
 	size_t off = 0;
 	int ret = 0;
 
-	while (!ret && (rec = rrc_reclog_next(log->buf, log->len, &off, err)))
+	while (!ret && off < log->len && (rec = rrc_reclog_next(log->buf, log->len, &off, err)))
 		ret = rrc_conns_apply(s->conns, rec, err);
 	return ret;
 }

@@ -4,21 +4,12 @@
  * packets go into a table with one connection, whose promises are checked after each.
  */
 #include <arpa/inet.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <xxhash.h>
 
 #include "conn.h"
+#include "fuzz.h"
 #include "packet.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(int what)
-{
-	if (!what)
-		abort();
-}
 
 static int check(struct rrc_conn *conn, void *ctx)
 {

@@ -52,9 +52,10 @@ REPLAY_SRC := $(wildcard replayer/*.c)
 BPF_SRC := $(wildcard bpf/*.bpf.c)
 UNIT_SRC := $(wildcard tests/unit/*.c)
 GUEST_SRC := $(wildcard tests/guests/*.c)
-TOOL_SRC := $(wildcard $(foreach d,faults lab demo e2e bench,tests/$(d)/*.c))
+TOOL_SRC := $(wildcard $(foreach d,faults lab demo e2e bench preload,tests/$(d)/*.c))
 FUZZ_SRC := $(wildcard tests/fuzz/*.c)
 ALL_C := $(LIB_SRC) $(USER_SRC) $(REPLAY_SRC) $(UNIT_SRC) $(GUEST_SRC) $(TOOL_SRC) $(FUZZ_SRC)
+PRELOAD_SRC := $(wildcard user/preload/*.c)
 FORMATTED := $(ALL_C) $(BPF_SRC) $(wildcard docs/*.c lib/*.h user/*.h user/*/*.[ch] replayer/*.h bpf/*.h tests/*/*.h kmod-fork/*.[ch])
 
 obj = $(patsubst %.c,$(B)/%.o,$(1))
@@ -69,7 +70,7 @@ TOOLS := $(patsubst tests/%.c,$(B)/tests/%,$(TOOL_SRC))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(FUZZ_SRC))
 
 .PHONY: all
-all: $(B)/rrc-trace $(B)/rrc-replay $(B)/rrc-init
+all: $(B)/rrc-trace $(B)/rrc-replay $(B)/rrc-init $(B)/librrc-preload.so
 
 # An object is made anew when the flags change, not only when its source does.
 quote = '$(subst ','\'',$(1))'
@@ -102,6 +103,19 @@ $(B)/rrc-init: user/init/init.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -O2 -std=gnu11 $(WARN) -D_GNU_SOURCE -ffreestanding -fno-stack-protector -fno-pie -fcf-protection=none \
 		-fno-asynchronous-unwind-tables -static -no-pie -nostdlib -Wl,-z,noexecstack -o $@ $<
+
+# Preloaded into programs that are recorded: nothing but libc, never sanitized, thread storage without calls. Its
+# headers are quoted: the search path of ours has names that libc has too.
+$(B)/user/preload/%.o: user/preload/%.c user/preload/preload.h user/preload/clock.h lib/locklog.h
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -O2 -g -std=gnu11 $(WARN) -D_GNU_SOURCE -iquote lib -fPIC -fvisibility=hidden -fno-stack-protector \
+		-ftls-model=initial-exec -c -o $@ $<
+
+$(B)/librrc-preload.so: $(call obj,$(PRELOAD_SRC)) user/preload/preload.map
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -Wl,-z,now -Wl,-z,defs -Wl,-soname,$(@F) -Wl,--version-script=user/preload/preload.map \
+		-o $@ $(filter %.o,$^)
 
 # BPF programs: compiled once for every kernel (CO-RE), linked into one object that shares its maps,
 # embedded as a skeleton.
@@ -148,6 +162,12 @@ $(RECORDER_TOOLS): $(B)/tests/%: tests/%.c tests/bench/spawn.h $(RECORDER_OBJ) $
 	$(call say,TOOL,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -Iuser $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(LDLIBS) $(JSON_LIBS)
+
+LOCKLOG_TOOLS := $(B)/tests/bench/locks $(B)/tests/preload/harness
+$(LOCKLOG_TOOLS): $(B)/tests/%: tests/%.c $(B)/lib/librrc.a
+	$(call say,TOOL,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 .PHONY: guests tools
 guests: $(GUESTS)
@@ -228,13 +248,15 @@ install: all
 	$(Q)install -D -m 755 $(B)/rrc-trace $(DESTDIR)$(PREFIX)/bin/rrc-trace
 	$(Q)install -D -m 755 $(B)/rrc-replay $(DESTDIR)$(PREFIX)/bin/rrc-replay
 	$(Q)install -D -m 755 $(B)/rrc-init $(DESTDIR)$(PREFIX)/lib/rrc/rrc-init
+	$(Q)install -D -m 644 $(B)/librrc-preload.so $(DESTDIR)$(PREFIX)/lib/rrc/librrc-preload.so
 	$(Q)install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/rrc/README.md
 	$(Q)install -D -m 644 docs/architecture.md $(DESTDIR)$(PREFIX)/share/doc/rrc/architecture.md
 	$(Q)install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/rrc/LICENSE
 	$(Q)install -D -m 644 LICENSES/GPL-2.0.txt $(DESTDIR)$(PREFIX)/share/doc/rrc/GPL-2.0.txt
 
 uninstall:
-	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/rrc-trace $(DESTDIR)$(PREFIX)/bin/rrc-replay $(DESTDIR)$(PREFIX)/lib/rrc/rrc-init
+	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/rrc-trace $(DESTDIR)$(PREFIX)/bin/rrc-replay $(DESTDIR)$(PREFIX)/lib/rrc/rrc-init \
+		$(DESTDIR)$(PREFIX)/lib/rrc/librrc-preload.so
 	$(Q)rm -rf $(DESTDIR)$(PREFIX)/share/doc/rrc
 
 # The list of calls is the table's own; check-docs says when it is not.

@@ -48,9 +48,10 @@ static int check(const struct rrc_locklog *ll, struct rrc_error *err)
 	if (a->magic != RRC_LL_MAGIC)
 		return rrc_fail(err, -EPROTO, "process %d: the lock log is not set up", ll->pid);
 	if (a->version != RRC_LL_VERSION || a->size != sizeof(*a))
-		return rrc_fail(err, -EPROTO,
-				"process %d: its preloaded library speaks version %u of the lock log, not %u",
-				ll->pid, a->version, RRC_LL_VERSION);
+		return rrc_fail(
+			err, -EPROTO,
+			"process %d: its preloaded library speaks version %u of the lock log, not %u",
+			ll->pid, a->version, RRC_LL_VERSION);
 	return 0;
 }
 
@@ -216,7 +217,8 @@ void rrc_locklog_replay(struct rrc_locklog *ll, uint32_t patience_ns)
 		a->slot[i].feed_count = 0;
 		a->slot[i].feed_pos = 0;
 		a->slot[i].total = a->slot[i].ops;
-		a->slot[i].tail = a->slot[i].head; /* a call that waits for room is repeated by restore */
+		a->slot[i].tail =
+			a->slot[i].head; /* a call that waits for room is repeated by restore */
 	}
 	for (i = 0; i < RRC_LL_LOCKS; i++)
 		a->lock[i].word ^= RRC_LL_GENERATION;
@@ -331,7 +333,8 @@ static void describe_expected(const struct rrc_locklog *ll, const struct rrc_ll_
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;
-	if (pread(fd, &e, sizeof(e), (off_t)(s->feed + (uint64_t)s->feed_pos * sizeof(e))) == sizeof(e))
+	if (pread(fd, &e, sizeof(e), (off_t)(s->feed + (uint64_t)s->feed_pos * sizeof(e))) ==
+	    sizeof(e))
 		snprintf(buf, size, "; its log has operation %u, %s on lock %u", e.n,
 			 rrc_locklog_kind(e.kind), e.lock);
 	close(fd);
@@ -350,12 +353,13 @@ void rrc_locklog_describe(const struct rrc_locklog *ll, uint32_t slot, char *buf
 	}
 	word = ll->area->lock[s->wait_lock].word;
 	describe_expected(ll, s, expected, sizeof(expected));
-	snprintf(buf, size,
-		 "thread %u: %s: operation %u of %u, %s on lock %u (0x%lx): owner %u, change %u, repeat %u; "
-		 "wanted %u, %u, %u%s",
-		 s->tid, rrc_locklog_state(s->state), s->wait_n, s->total,
-		 rrc_locklog_kind(s->wait_kind), s->wait_lock, (unsigned long)s->wait_addr,
-		 RRC_LL_OWNER(word), RRC_LL_CHANGES(word), RRC_LL_REPEATS(word),
-		 RRC_LL_OWNER(s->wait_word), RRC_LL_CHANGES(s->wait_word),
-		 RRC_LL_REPEATS(s->wait_word), expected);
+	snprintf(
+		buf, size,
+		"thread %u: %s: operation %u of %u, %s on lock %u (0x%lx): owner %u, change %u, repeat %u; "
+		"wanted %u, %u, %u%s",
+		s->tid, rrc_locklog_state(s->state), s->wait_n, s->total,
+		rrc_locklog_kind(s->wait_kind), s->wait_lock, (unsigned long)s->wait_addr,
+		RRC_LL_OWNER(word), RRC_LL_CHANGES(word), RRC_LL_REPEATS(word),
+		RRC_LL_OWNER(s->wait_word), RRC_LL_CHANGES(s->wait_word),
+		RRC_LL_REPEATS(s->wait_word), expected);
 }

@@ -134,7 +134,7 @@ enum rrc_ll_kind {
 	RRC_LL_SEM,
 	RRC_LL_SEM_TRY,
 	RRC_LL_SEM_TIMED,
-	RRC_LL_ONCE,     /* after ONCE_RUN and what is nested in it if this thread ran the routine */
+	RRC_LL_ONCE, /* after ONCE_RUN and what is nested in it if this thread ran the routine */
 	RRC_LL_ONCE_RUN, /* always an event: the routine of pthread_once begins, the word moves */
 	RRC_LL_ALLOC, /* any call of the malloc family, once there are threads */
 	RRC_LL_BIRTH, /* always an event; lock = the child's slot, the word is RRC_LL_LOCK_BIRTH's */
@@ -263,7 +263,8 @@ _Static_assert(sizeof(struct rrc_ll_area) % 4096 == 0, "area: whole pages");
 struct rrc_locklog {
 	pid_t pid;
 	uint64_t addr; /* in the process */
-	uint64_t inode; /* of the memfd: a forked child that has not come back yet has its parent's */
+	uint64_t
+		inode; /* of the memfd: a forked child that has not come back yet has its parent's */
 	struct rrc_ll_area *area;
 };
 

@@ -19,8 +19,9 @@
 #define THREADS 4
 #define ROUNDS	3000
 
-static uint64_t digest = 14695981039346656037ULL; /* of what happened, in the order in which it did */
-static uint64_t own[THREADS];			  /* of what each thread saw */
+static uint64_t digest =
+	14695981039346656037ULL; /* of what happened, in the order in which it did */
+static uint64_t own[THREADS]; /* of what each thread saw */
 
 static void mix(uint64_t *h, uint64_t v)
 {
@@ -137,9 +138,10 @@ static int get(long me)
 	soon.tv_sec += 60;
 	pthread_mutex_lock(&mutex);
 	while (!queued && taken < ROUNDS)
-		mix(&own[me], (uint64_t)(taken & 1 ? pthread_cond_wait(&not_empty, &mutex)
-						   : pthread_cond_clockwait(&not_empty, &mutex,
-									    CLOCK_MONOTONIC, &soon)));
+		mix(&own[me],
+		    (uint64_t)(taken & 1 ? pthread_cond_wait(&not_empty, &mutex)
+					 : pthread_cond_clockwait(&not_empty, &mutex,
+								  CLOCK_MONOTONIC, &soon)));
 	if (queued) {
 		v = queue[--queued];
 		mix(&digest, (uint64_t)me << 32 | (uint64_t)v);
@@ -336,20 +338,21 @@ static void births(void)
 /* Workers that spin on a counter and look at a lock now and then, as redis' do: how often is chance. */
 static _Atomic int pending[2];
 static pthread_mutex_t gate[2] = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER };
-static _Atomic int stop;
+static int stop; /* under the gates */
 
 static void *spinner_thread(void *arg)
 {
 	long me = (long)arg;
-	int i;
+	int i, last;
 
 	for (;;) {
 		for (i = 0; i < 20000 && !pending[me]; i++)
 			;
 		if (!pending[me]) {
 			pthread_mutex_lock(&gate[me]);
+			last = stop;
 			pthread_mutex_unlock(&gate[me]);
-			if (stop)
+			if (last)
 				return NULL;
 			continue;
 		}
@@ -387,16 +390,28 @@ static void spinners(void)
 	}
 }
 
-static void mutexes(void) { together(mutex_thread); }
+static void mutexes(void)
+{
+	together(mutex_thread);
+}
 static void trylocks(void)
 {
 	together(trylock_thread);
 	mix(&digest, other_digest);
 }
 
-static void conds(void) { together(cond_thread); }
-static void rwlocks(void) { together(rwlock_thread); }
-static void allocs(void) { together(alloc_thread); }
+static void conds(void)
+{
+	together(cond_thread);
+}
+static void rwlocks(void)
+{
+	together(rwlock_thread);
+}
+static void allocs(void)
+{
+	together(alloc_thread);
+}
 static void clocks(void)
 {
 	inner = (int (*)(clockid_t, struct timespec *))dlsym(dlopen("libc.so.6", RTLD_NOW),
@@ -404,7 +419,10 @@ static void clocks(void)
 	together(clock_thread);
 }
 
-static void once(void) { together(once_thread); }
+static void once(void)
+{
+	together(once_thread);
+}
 
 static void spins(void)
 {
@@ -428,9 +446,10 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } guests[] = {
-	{ "mutex", mutexes }, { "trylock", trylocks }, { "spin", spins },     { "cond", conds },
-	{ "rwlock", rwlocks }, { "sem", sems },	       { "once", once },      { "barrier", barriers },
-	{ "alloc", allocs },   { "clock", clocks },    { "births", births }, { "spinners", spinners },
+	{ "mutex", mutexes }, { "trylock", trylocks }, { "spin", spins },
+	{ "cond", conds },    { "rwlock", rwlocks },   { "sem", sems },
+	{ "once", once },     { "barrier", barriers }, { "alloc", allocs },
+	{ "clock", clocks },  { "births", births },    { "spinners", spinners },
 };
 
 int main(int argc, char **argv)

@@ -214,8 +214,10 @@ static void feed(struct run *r, const struct log *log)
 	size = (size + page - 1) & ~(page - 1);
 	if (rrc_inject(r->pid, SYS_mmap,
 		       (uint64_t[6]){ RRC_LL_FEED_BASE, size, PROT_READ | PROT_WRITE,
-				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, (uint64_t)-1, 0 },
-		       &ret, &err) < 0 || ret != (long)RRC_LL_FEED_BASE) {
+				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+				      (uint64_t)-1, 0 },
+		       &ret, &err) < 0 ||
+	    ret != (long)RRC_LL_FEED_BASE) {
 		fprintf(stderr, "harness: no room for the feed: %s (%ld)\n", err.msg, ret);
 		exit(3);
 	}
@@ -255,8 +257,8 @@ static uint64_t progress(const struct run *r)
 }
 
 /* True: it printed what the recorded run did. quiet_s: seconds without progress that end it. */
-static bool replay(struct run *r, const struct run *first, const struct log *log, const char *library,
-		   char **argv, uint32_t patience, int quiet_s, bool loud)
+static bool replay(struct run *r, const struct run *first, const struct log *log,
+		   const char *library, char **argv, uint32_t patience, int quiet_s, bool loud)
 {
 	uint64_t last = 0, now;
 	int quiet = 0;
@@ -311,8 +313,9 @@ static bool spoil(struct log *log, unsigned int thousandths)
 				for (uint32_t m = 0; m < g->count; m++) {
 					struct rrc_ll_event *o = &g->events[m];
 
-					if (!same_lock(e, o) || RRC_LL_CHANGES(o->value) !=
-									RRC_LL_CHANGES(e->value) + 1)
+					if (!same_lock(e, o) ||
+					    RRC_LL_CHANGES(o->value) !=
+						    RRC_LL_CHANGES(e->value) + 1)
 						continue;
 					uint64_t was = o->value;
 

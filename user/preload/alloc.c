@@ -71,7 +71,9 @@ static void drop(struct rrc_pl_call *c)
 	rrc_pl_unlock(&rrc_pl_area->alloc_lock);
 }
 
-static const struct rrc_pl_op alloc_op = { RRC_LL_ALLOC, take, take, drop, NULL, RRC_LL_LOCK_MALLOC };
+static const struct rrc_pl_op alloc_op = {
+	RRC_LL_ALLOC, take, take, drop, NULL, RRC_LL_LOCK_MALLOC
+};
 
 /* True: the caller has the allocator to itself until rrc_pl_alloc_leave(). What the allocator calls
  * meanwhile (locks of its own) is recorded as ever; what it allocates for itself is not. */
@@ -193,9 +195,10 @@ RRC_EXPORT void *realloc(void *old, size_t size)
 	if (is_early(old)) {
 		p = malloc(size);
 		if (p)
-			memcpy(p, old, size < (size_t)(early + sizeof(early) - (char *)old)
-						? size
-						: (size_t)(early + sizeof(early) - (char *)old));
+			memcpy(p, old,
+			       size < (size_t)(early + sizeof(early) - (char *)old)
+				       ? size
+				       : (size_t)(early + sizeof(early) - (char *)old));
 		return p;
 	}
 	in = enter();
@@ -224,26 +227,26 @@ RRC_EXPORT int posix_memalign(void **out, size_t align, size_t size)
 	return r;
 }
 
-#define ALIGNED(name) \
+#define ALIGNED(name)                                    \
 	RRC_EXPORT void *name(size_t align, size_t size) \
-	{ \
-		bool in = enter(); \
-		void *p = RRC_NEXT(name)(align, size); \
-\
-		leave(in); \
-		return p; \
+	{                                                \
+		bool in = enter();                       \
+		void *p = RRC_NEXT(name)(align, size);   \
+                                                         \
+		leave(in);                               \
+		return p;                                \
 	}
 ALIGNED(aligned_alloc)
 ALIGNED(memalign)
 
-#define PAGES(name) \
-	RRC_EXPORT void *name(size_t size) \
-	{ \
-		bool in = enter(); \
+#define PAGES(name)                             \
+	RRC_EXPORT void *name(size_t size)      \
+	{                                       \
+		bool in = enter();              \
 		void *p = RRC_NEXT(name)(size); \
-\
-		leave(in); \
-		return p; \
+                                                \
+		leave(in);                      \
+		return p;                       \
 	}
 PAGES(valloc)
 PAGES(pvalloc)

@@ -17,7 +17,8 @@ __thread struct rrc_pl_thread rrc_me __attribute__((tls_model("initial-exec")));
 static uint64_t before[8] __attribute__((aligned(64)));
 struct rrc_ll_area *rrc_pl_area = (struct rrc_ll_area *)before;
 
-extern const struct rrc_pl_next __attribute__((visibility("hidden"))) __start_rrc_next[], __stop_rrc_next[];
+extern const struct rrc_pl_next __attribute__((visibility("hidden"))) __start_rrc_next[],
+	__stop_rrc_next[];
 
 void *rrc_pl_find(void **slot, const char *name, const char *version)
 {
@@ -95,8 +96,8 @@ void rrc_pl_init_fork(void)
 		RRC_NEXT(__register_atfork)(NULL, NULL, child, &__dso_handle);
 }
 
-RRC_EXPORT int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*in_child)(void),
-				 void *dso)
+RRC_EXPORT int __register_atfork(void (*prepare)(void), void (*parent)(void),
+				 void (*in_child)(void), void *dso)
 {
 	rrc_pl_init_fork();
 	return RRC_NEXT(__register_atfork)(prepare, parent, in_child, dso);

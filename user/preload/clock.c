@@ -16,9 +16,10 @@
 static inline bool vdso_clock(clockid_t clock)
 {
 	return (unsigned int)clock < 32 &&
-	       (1u << clock & (1u << CLOCK_REALTIME | 1u << CLOCK_MONOTONIC | 1u << CLOCK_MONOTONIC_RAW |
-			       1u << CLOCK_REALTIME_COARSE | 1u << CLOCK_MONOTONIC_COARSE |
-			       1u << CLOCK_BOOTTIME | 1u << CLOCK_TAI));
+	       (1u << clock &
+		(1u << CLOCK_REALTIME | 1u << CLOCK_MONOTONIC | 1u << CLOCK_MONOTONIC_RAW |
+		 1u << CLOCK_REALTIME_COARSE | 1u << CLOCK_MONOTONIC_COARSE | 1u << CLOCK_BOOTTIME |
+		 1u << CLOCK_TAI));
 }
 
 static long call(long nr, const void *a, const void *b, const void *c)
@@ -67,9 +68,10 @@ static inline void put(struct timespec *ts, uint64_t ns)
 	ts->tv_nsec = (long)(ns % NS);
 }
 
-static inline __attribute__((always_inline)) int
-reading(uint8_t kind, int (*vdso)(clockid_t, struct timespec *), long nr, clockid_t clock,
-	struct timespec *ts)
+static inline __attribute__((always_inline)) int reading(uint8_t kind,
+							 int (*vdso)(clockid_t, struct timespec *),
+							 long nr, clockid_t clock,
+							 struct timespec *ts)
 {
 	struct rrc_ll_event e = { .kind = kind, .lock = (uint16_t)clock };
 	uint32_t mode = rrc_pl_mode();

@@ -56,13 +56,18 @@ static void let_go(struct rrc_pl_call *c)
 }
 
 static const struct rrc_pl_op wait_op = { RRC_LL_COND, take_wait, again, let_go, let_go, 0 };
-static const struct rrc_pl_op timed_op = { RRC_LL_COND_TIMED, take_timedwait, again, let_go, let_go,
-					   0 };
-static const struct rrc_pl_op clock_op = { RRC_LL_COND_TIMED, take_clockwait, again, let_go, let_go,
-					   0 };
-static const struct rrc_pl_op old_wait_op = { RRC_LL_COND, take_old_wait, again, let_go, let_go, 0 };
-static const struct rrc_pl_op old_timed_op = { RRC_LL_COND_TIMED, take_old_timedwait, again, let_go,
-					       let_go, 0 };
+static const struct rrc_pl_op timed_op = {
+	RRC_LL_COND_TIMED, take_timedwait, again, let_go, let_go, 0
+};
+static const struct rrc_pl_op clock_op = {
+	RRC_LL_COND_TIMED, take_clockwait, again, let_go, let_go, 0
+};
+static const struct rrc_pl_op old_wait_op = {
+	RRC_LL_COND, take_old_wait, again, let_go, let_go, 0
+};
+static const struct rrc_pl_op old_timed_op = {
+	RRC_LL_COND_TIMED, take_old_timedwait, again, let_go, let_go, 0
+};
 
 #define VERSION(id, name, version) __asm__(".symver " #id "," #name version)
 VERSION(rrc_cond_wait, pthread_cond_wait, "@@GLIBC_2.3.2");
@@ -90,7 +95,8 @@ RRC_EXPORT int rrc_cond_wait(pthread_cond_t *v, pthread_mutex_t *m)
 	return rrc_pl_acquire(&wait_op, &c);
 }
 
-RRC_EXPORT int rrc_cond_timedwait(pthread_cond_t *v, pthread_mutex_t *m, const struct timespec *until)
+RRC_EXPORT int rrc_cond_timedwait(pthread_cond_t *v, pthread_mutex_t *m,
+				  const struct timespec *until)
 {
 	struct rrc_pl_call c = { .lock = m, .cond = v, .until = until };
 

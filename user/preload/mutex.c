@@ -51,11 +51,15 @@ static void drop_spin(struct rrc_pl_call *c)
 
 static const struct rrc_pl_op lock_op = { RRC_LL_MUTEX, take_lock, take_lock, drop, NULL, 0 };
 static const struct rrc_pl_op try_op = { RRC_LL_MUTEX_TRY, take_try, take_lock, drop, NULL, 0 };
-static const struct rrc_pl_op timed_op = { RRC_LL_MUTEX_TIMED, take_timed, take_lock, drop, NULL, 0 };
-static const struct rrc_pl_op clock_op = { RRC_LL_MUTEX_TIMED, take_clock, take_lock, drop, NULL, 0 };
+static const struct rrc_pl_op timed_op = {
+	RRC_LL_MUTEX_TIMED, take_timed, take_lock, drop, NULL, 0
+};
+static const struct rrc_pl_op clock_op = {
+	RRC_LL_MUTEX_TIMED, take_clock, take_lock, drop, NULL, 0
+};
 static const struct rrc_pl_op spin_op = { RRC_LL_SPIN, take_spin, take_spin, drop_spin, NULL, 0 };
-static const struct rrc_pl_op spin_try_op = { RRC_LL_SPIN_TRY, take_spin_try, take_spin, drop_spin,
-					      NULL, 0 };
+static const struct rrc_pl_op spin_try_op = { RRC_LL_SPIN_TRY, take_spin_try, take_spin,
+					      drop_spin,       NULL,	      0 };
 
 RRC_EXPORT int pthread_mutex_lock(pthread_mutex_t *m)
 {

@@ -16,9 +16,9 @@
 #define RRC_LL_PRELOAD
 #include "locklog.h"
 
-#define RRC_EXPORT  __attribute__((visibility("default")))
-#define RRC_SLOW    __attribute__((noinline, cold))
-#define rrc_likely(x)   __builtin_expect(!!(x), 1)
+#define RRC_EXPORT	__attribute__((visibility("default")))
+#define RRC_SLOW	__attribute__((noinline, cold))
+#define rrc_likely(x)	__builtin_expect(!!(x), 1)
 #define rrc_unlikely(x) __builtin_expect(!!(x), 0)
 
 /* A thread's own. Initial-exec: no call of the loader in the hot path. */
@@ -46,7 +46,7 @@ static inline uint32_t rrc_pl_mode(void)
 
 /* What a wrapped call was given. */
 struct rrc_pl_call {
-	void *lock;	/* whose address is hashed (a condition wait: its mutex) */
+	void *lock; /* whose address is hashed (a condition wait: its mutex) */
 	void *cond;
 	clockid_t clock;
 	const struct timespec *until;
@@ -95,10 +95,6 @@ int rrc_pl_nested(const struct rrc_pl_op *op, struct rrc_pl_call *c);
 void rrc_pl_plain(struct rrc_ll_event *e);
 /* An operation that is only counted. */
 void rrc_pl_count(uint8_t kind);
-
-
-
-
 
 /* alloc.c: the allocator for oneself, once there are threads (enter says whether) */
 void rrc_pl_init_alloc(void);
@@ -173,7 +169,7 @@ static inline bool rrc_pl_publish(struct rrc_ll_slot *s, uint32_t n, uint8_t kin
 /* Any acquisition. What the word was is read after the lock was taken and before the mode: a thread that
  * is stopped here and restored in REPLAY either sees the mode or fails in the CAS (generation). */
 static inline __attribute__((always_inline)) int rrc_pl_acquire(const struct rrc_pl_op *op,
-								 struct rrc_pl_call *c)
+								struct rrc_pl_call *c)
 {
 	uint32_t mode = rrc_pl_mode(), n;
 	struct rrc_ll_lock *lock;
@@ -220,12 +216,12 @@ struct rrc_pl_next {
 } __attribute__((aligned(32))); /* else the compiler pads between some of them */
 void *rrc_pl_find(void **slot, const char *name, const char *version);
 
-#define RRC_NEXT_AS(id, name, version) \
-	static void *next_##id; \
-	static const struct rrc_pl_next entry_##id \
-		__attribute__((section("rrc_next"), used)) = { &next_##id, name, version }; \
-	static inline void *find_##id(void) \
-	{ \
+#define RRC_NEXT_AS(id, name, version)                                                             \
+	static void *next_##id;                                                                    \
+	static const struct rrc_pl_next entry_##id                                                 \
+		__attribute__((section("rrc_next"), used)) = { &next_##id, name, version };        \
+	static inline void *find_##id(void)                                                        \
+	{                                                                                          \
 		return rrc_likely(next_##id) ? next_##id : rrc_pl_find(&next_##id, name, version); \
 	}
 #define RRC_NEXT_OF(name) RRC_NEXT_AS(name, #name, NULL)

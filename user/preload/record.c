@@ -22,7 +22,7 @@ static int commit_failure(const struct rrc_pl_op *op, struct rrc_pl_call *c, int
 }
 
 __attribute__((noinline)) int rrc_pl_commit(const struct rrc_pl_op *op, struct rrc_pl_call *c,
-					     int result, bool begun)
+					    int result, bool begun)
 {
 	uint32_t index = rrc_pl_index(op, c), n, mode;
 	struct rrc_ll_lock *lock = &rrc_pl_area->lock[index];
@@ -50,7 +50,8 @@ __attribute__((noinline)) int rrc_pl_commit(const struct rrc_pl_op *op, struct r
 			new = old + 1;
 		} else {
 			if (!rrc_pl_publish(s, n, op->kind, (uint8_t)result,
-					    (uint16_t)(op->kind == RRC_LL_BIRTH ? c->child : index), old))
+					    (uint16_t)(op->kind == RRC_LL_BIRTH ? c->child : index),
+					    old))
 				continue;
 			there = true;
 			published = old;

@@ -6,7 +6,7 @@
 #include "preload.h"
 
 enum verdict {
-	GO,    /* the turn is here */
+	GO, /* the turn is here */
 	EXTRA, /* by tolerance: once more without counting */
 	ALIVE, /* the mode is no longer REPLAY */
 };
@@ -121,7 +121,8 @@ static enum verdict await_turn(uint32_t index, uint64_t want)
 		}
 		if (is_turn(word, want))
 			break;
-		r = rrc_pl_futex(&lock->word, FUTEX_WAIT, (uint32_t)word, spins(index) ? &patience : NULL);
+		r = rrc_pl_futex(&lock->word, FUTEX_WAIT, (uint32_t)word,
+				 spins(index) ? &patience : NULL);
 		if (r == -ETIMEDOUT && __atomic_load_n(&lock->word, __ATOMIC_SEQ_CST) == word) {
 			verdict = EXTRA;
 			break;
@@ -240,7 +241,8 @@ static int by_repeat(const struct rrc_pl_op *op, struct rrc_pl_call *c, uint32_t
 	tell(op->kind, n, index, c->lock, 0);
 	if (RRC_LL_OWNER(__atomic_load_n(&lock->word, __ATOMIC_ACQUIRE)) == rrc_me.index + 1) {
 		force(op, c);
-		if (RRC_LL_OWNER(__atomic_load_n(&lock->word, __ATOMIC_ACQUIRE)) == rrc_me.index + 1) {
+		if (RRC_LL_OWNER(__atomic_load_n(&lock->word, __ATOMIC_ACQUIRE)) ==
+		    rrc_me.index + 1) {
 			move(index, false);
 			finish(n, index);
 			return 0;
@@ -302,8 +304,11 @@ RRC_SLOW int rrc_pl_late(const struct rrc_pl_op *op, struct rrc_pl_call *c, int 
 			 const uint64_t *published)
 {
 	struct rrc_ll_event own = {
-		.n = n, .kind = op->kind, .result = (uint8_t)result,
-		.lock = (uint16_t)rrc_pl_index(op, c), .value = published ? *published : 0,
+		.n = n,
+		.kind = op->kind,
+		.result = (uint8_t)result,
+		.lock = (uint16_t)rrc_pl_index(op, c),
+		.value = published ? *published : 0,
 	};
 
 	if (rrc_pl_holds(op, result))
@@ -337,7 +342,8 @@ RRC_SLOW bool rrc_pl_replay_plain(struct rrc_ll_event *want)
 	if (!replaying())
 		return false;
 	tell(want->kind, n, want->lock, NULL, 0);
-	if (e && e->kind == want->kind && e->lock == want->lock && (e->n == n || may_jump(e->kind))) {
+	if (e && e->kind == want->kind && e->lock == want->lock &&
+	    (e->n == n || may_jump(e->kind))) {
 		s->jumped += e->n - n; /* a thread that spun less often */
 		*want = *e;
 		rrc_pl_consume();

@@ -14,7 +14,8 @@ long rrc_pl_futex(void *word, int op, uint32_t value, const struct timespec *tim
 
 	__asm__ volatile("syscall"
 			 : "=a"(ret)
-			 : "a"((long)SYS_futex), "D"(word), "S"((long)op), "d"((long)value), "r"(r10)
+			 : "a"((long)SYS_futex), "D"(word), "S"((long)op), "d"((long)value),
+			   "r"(r10)
 			 : "rcx", "r11", "memory");
 	return ret;
 }

@@ -16,9 +16,9 @@ static void drop(struct rrc_pl_call *c)
 	pthread_rwlock_unlock(c->lock);
 }
 
-#define TAKE(name, ...) \
-	static int take_##name(struct rrc_pl_call *c) \
-	{ \
+#define TAKE(name, ...)                                                         \
+	static int take_##name(struct rrc_pl_call *c)                           \
+	{                                                                       \
 		return RRC_NEXT(pthread_rwlock_##name)(c->lock, ##__VA_ARGS__); \
 	}
 TAKE(rdlock)
@@ -31,17 +31,25 @@ TAKE(timedwrlock, c->until)
 TAKE(clockwrlock, c->clock, c->until)
 
 static const struct rrc_pl_op rd = { RRC_LL_RD, take_rdlock, take_rdlock, drop, NULL, 0 };
-static const struct rrc_pl_op rd_try = { RRC_LL_RD_TRY, take_tryrdlock, take_rdlock, drop, NULL, 0 };
-static const struct rrc_pl_op rd_timed = { RRC_LL_RD_TIMED, take_timedrdlock, take_rdlock, drop, NULL,
-					   0 };
-static const struct rrc_pl_op rd_clock = { RRC_LL_RD_TIMED, take_clockrdlock, take_rdlock, drop, NULL,
-					   0 };
+static const struct rrc_pl_op rd_try = {
+	RRC_LL_RD_TRY, take_tryrdlock, take_rdlock, drop, NULL, 0
+};
+static const struct rrc_pl_op rd_timed = {
+	RRC_LL_RD_TIMED, take_timedrdlock, take_rdlock, drop, NULL, 0
+};
+static const struct rrc_pl_op rd_clock = {
+	RRC_LL_RD_TIMED, take_clockrdlock, take_rdlock, drop, NULL, 0
+};
 static const struct rrc_pl_op wr = { RRC_LL_WR, take_wrlock, take_wrlock, drop, NULL, 0 };
-static const struct rrc_pl_op wr_try = { RRC_LL_WR_TRY, take_trywrlock, take_wrlock, drop, NULL, 0 };
-static const struct rrc_pl_op wr_timed = { RRC_LL_WR_TIMED, take_timedwrlock, take_wrlock, drop, NULL,
-					   0 };
-static const struct rrc_pl_op wr_clock = { RRC_LL_WR_TIMED, take_clockwrlock, take_wrlock, drop, NULL,
-					   0 };
+static const struct rrc_pl_op wr_try = {
+	RRC_LL_WR_TRY, take_trywrlock, take_wrlock, drop, NULL, 0
+};
+static const struct rrc_pl_op wr_timed = {
+	RRC_LL_WR_TIMED, take_timedwrlock, take_wrlock, drop, NULL, 0
+};
+static const struct rrc_pl_op wr_clock = {
+	RRC_LL_WR_TIMED, take_clockwrlock, take_wrlock, drop, NULL, 0
+};
 
 RRC_EXPORT int pthread_rwlock_rdlock(pthread_rwlock_t *l)
 {

@@ -77,7 +77,8 @@ RRC_EXPORT int sem_timedwait(sem_t *restrict s, const struct timespec *restrict 
 	return as_errno(rrc_pl_acquire(&timed_op, &c));
 }
 
-RRC_EXPORT int sem_clockwait(sem_t *restrict s, clockid_t clock, const struct timespec *restrict until)
+RRC_EXPORT int sem_clockwait(sem_t *restrict s, clockid_t clock,
+			     const struct timespec *restrict until)
 {
 	struct rrc_pl_call c = { .lock = s, .clock = clock, .until = until };
 

@@ -19,7 +19,8 @@ static const struct {
 	size_t at;
 	void *ours;
 } functions[] = {
-	{ "__vdso_clock_gettime", offsetof(struct rrc_pl_vdso, clock_gettime), rrc_pl_clock_gettime },
+	{ "__vdso_clock_gettime", offsetof(struct rrc_pl_vdso, clock_gettime),
+	  rrc_pl_clock_gettime },
 	{ "__vdso_clock_getres", offsetof(struct rrc_pl_vdso, clock_getres), rrc_pl_clock_getres },
 	{ "__vdso_gettimeofday", offsetof(struct rrc_pl_vdso, gettimeofday), rrc_pl_gettimeofday },
 	{ "__vdso_time", offsetof(struct rrc_pl_vdso, time), rrc_pl_time },
@@ -59,7 +60,7 @@ void rrc_pl_find_vdso(void)
 	const uint32_t *hash = NULL, *gnu = NULL;
 	const ElfW(Sym) *syms = NULL;
 	const ElfW(Dyn) *d = NULL;
-	const ElfW(Phdr) *ph;
+	const ElfW(Phdr) * ph;
 	uint32_t i, n;
 	size_t f;
 
@@ -87,7 +88,8 @@ void rrc_pl_find_vdso(void)
 	n = syms && strings ? symbols(hash, gnu) : 0;
 	for (i = 0; i < n; i++)
 		for (f = 0; f < FUNCTIONS; f++)
-			if (syms[i].st_shndx && !strcmp(strings + syms[i].st_name, functions[f].name))
+			if (syms[i].st_shndx &&
+			    !strcmp(strings + syms[i].st_name, functions[f].name))
 				*function(f) = (void *)(load + syms[i].st_value);
 }
 

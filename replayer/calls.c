@@ -11,6 +11,7 @@
 #include <sys/ptrace.h>
 
 #include "clockq.h"
+#include "locks.h"
 #include "tracee.h"
 #include "util.h"
 
@@ -208,6 +209,11 @@ static int complete(struct rrc_engine *e, struct tracee *t, const struct rrc_rec
 	t->lost_call = false;
 	r = r ? r : rrc_clockq_took(e, t);
 	rrc_pass_rec(e, t);
+	if (!r && rec->nr == RRC_NR_close && t->proc->fresh) {
+		r = rrc_locks_started(e, t, err);
+		if (r)
+			return r;
+	}
 	if (!r) {
 		rrc_signal_attach(e, t);
 		r = rrc_resume(e, t, 0);

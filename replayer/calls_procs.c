@@ -10,6 +10,7 @@
 #include "nspid.h"
 #include "ptrace.h"
 #include "reclog.h"
+#include "locks.h"
 #include "tracee.h"
 #include "util.h"
 #include "vdso.h"
@@ -189,6 +190,7 @@ int rrc_on_exec(struct rrc_engine *e, struct tracee *t, struct rrc_error *err)
 	for (struct tracee *o = e->threads; o; o = o->next)
 		if (o->proc == t->proc && o != t)
 			o->killed = true;
+	rrc_locks_exec(e, t->proc);
 	t->args_changed = false;
 	t->clocks_tried = false;
 	rrc_pass_rec(e, t);

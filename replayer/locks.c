@@ -11,6 +11,7 @@
 #include "reclog.h"
 #include "tracee.h"
 #include "util.h"
+#include "vdso.h"
 
 struct rrc_locks {
 	struct tproc *proc;
@@ -58,11 +59,29 @@ static int add_events(struct rrc_locklog_feed *f, const struct rrc_rec *rec)
 	return 0;
 }
 
+/* Which of the process's logs is the next: they are told apart by the inodes that they had. 0: there is none. */
+static uint64_t area_of(const struct rrc_engine *e, const struct tproc *p)
+{
+	unsigned int behind = p->areas;
+	uint64_t last = 0;
+
+	for (size_t i = 0; i < e->n; i++) {
+		const struct rrc_rec *rec = rrc_log_rec(e, i);
+
+		if (rec->kind != RRC_REC_LOCKS || rec->pid != p->ns_pid || rec->args[3] == last)
+			continue;
+		if (!behind--)
+			return rec->args[3];
+		last = rec->args[3];
+	}
+	return 0;
+}
+
 /* What the log has of a process, by slot. It goes on behind the end of what is replayed: there a thread may
  * do more than its calls let it come to, which is harmless. */
 static int collect(const struct rrc_engine *e, const struct rrc_locks *l, struct rrc_locklog_feed *feeds)
 {
-	uint64_t area = 0;
+	uint64_t area = area_of(e, l->proc);
 
 	for (uint32_t i = 0; i < RRC_LL_SLOTS; i++) {
 		feeds[i].total = l->ll.area->slot[i].ops;
@@ -73,7 +92,6 @@ static int collect(const struct rrc_engine *e, const struct rrc_locks *l, struct
 
 		if (rec->kind != RRC_REC_LOCKS || rec->pid != l->proc->ns_pid)
 			continue;
-		area = area ? area : rec->args[3];
 		if (rec->args[3] == area && add_events(&feeds[rec->args[0]], rec))
 			return -ENOMEM;
 	}
@@ -137,6 +155,7 @@ static int feed(struct rrc_engine *e, struct rrc_locks *l, struct tracee *t, str
 		rrc_fail(err, r, "no memory for a lock log");
 	else
 		r = make_room(l, t, feeds, err);
+	l->proc->areas += area_of(e, l->proc) != 0;
 	if (!r && write_feeds(l, feeds))
 		r = rrc_fail(err, EFAULT, "process %u: its lock log cannot be written", l->proc->ns_pid);
 	for (uint32_t i = 0; feeds && i < RRC_LL_SLOTS; i++)
@@ -183,6 +202,38 @@ int rrc_locks_take(struct rrc_engine *e, struct rrc_error *err)
 			return r;
 	}
 	return 0;
+}
+
+int rrc_locks_started(struct rrc_engine *e, struct tracee *t, struct rrc_error *err)
+{
+	struct tproc *p = t->proc;
+	struct rrc_locks *l;
+
+	if (!area_of(e, p))
+		return 0;
+	l = add(e, p);
+	if (!l)
+		return 0;
+	p->fresh = false;
+	if (rrc_vdso_restore(p->pid, err) < 0)
+		return err->code;
+	rrc_locklog_replay(&l->ll, e->opts.patience_ns);
+	return feed(e, l, t, err);
+}
+
+void rrc_locks_exec(struct rrc_engine *e, struct tproc *p)
+{
+	for (struct rrc_locks **at = &e->locks; *at; at = &(*at)->next) {
+		struct rrc_locks *l = *at;
+
+		if (l->proc != p)
+			continue;
+		*at = l->next;
+		rrc_locklog_close(&l->ll);
+		free(l);
+		break;
+	}
+	p->fresh = true;
 }
 
 /* ---- while it runs ---- */

@@ -20,6 +20,13 @@ int rrc_locks_in(pid_t pid);
 /* All threads of all processes are stopped and the log is indexed: every process with a lock log is fed. */
 int rrc_locks_take(struct rrc_engine *e, struct rrc_error *err);
 
+/* t has closed a descriptor and its process executed a new program: if that was the library's last call of
+ * its set-up, and the program recorded from there on, it is fed. */
+int rrc_locks_started(struct rrc_engine *e, struct tracee *t, struct rrc_error *err);
+
+/* The process executes a new program: its lock log is gone. */
+void rrc_locks_exec(struct rrc_engine *e, struct tproc *p);
+
 /* t stands at a futex call. A forked child that waits for its feed gets it; a thread that finds another
  * operation than the log has, or the end of its events before that of its calls, has diverged. */
 int rrc_locks_at_futex(struct rrc_engine *e, struct tracee *t, struct rrc_error *err);

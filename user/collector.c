@@ -246,7 +246,7 @@ static int take_in(struct rrc_collector *c, uint64_t stamp)
 	if (ret)
 		return ret;
 	rrc_recorder_stats(c->o.recorder, &stats);
-	lost = stats.lost;
+	lost = stats.lost + rrc_locks_lost(c->locks);
 	if (lost != c->lost_seen) {
 		/* Rule 4: something is missing; it may lie before any record that we took in. */
 		ret = append_made(c, RRC_REC_LOST, 0, (int64_t)(lost - c->lost_seen),
@@ -280,6 +280,11 @@ int rrc_collector_cut(struct rrc_collector *c, uint64_t number, uint64_t stamp, 
 	ret = append_made(c, RRC_REC_CUT, number, 0, 0);
 	rrc_locks_on(c->locks);
 	return ret ? ret : flush(c);
+}
+
+int rrc_collector_take_locks(struct rrc_collector *c, const struct rrc_locklog *ll)
+{
+	return rrc_locks_take(c->locks, ll);
 }
 
 void rrc_collector_emit(struct rrc_collector *c, int on)

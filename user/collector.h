@@ -15,6 +15,7 @@
 
 struct rrc_recorder;
 struct rrc_collector;
+struct rrc_locklog;
 
 struct rrc_collector_opts {
 	struct rrc_recorder *recorder;
@@ -34,6 +35,9 @@ int rrc_collector_drain(struct rrc_collector *c, uint64_t stamp);
 /* Places the cut of checkpoint `number`, all that came before it emitted. No thread of the container may be
  * running. *pos gets its position; from it on frames are emitted even if they were not before. */
 int rrc_collector_cut(struct rrc_collector *c, uint64_t number, uint64_t stamp, uint64_t *pos);
+
+/* From any thread: a process came that has a lock log, and has not gone on. 1: it is ours now; 0: it is known. */
+int rrc_collector_take_locks(struct rrc_collector *c, const struct rrc_locklog *ll);
 
 /* Whether frames are emitted at all (not before the first cut of a log; not without a backup). */
 void rrc_collector_emit(struct rrc_collector *c, int on);

@@ -16,12 +16,15 @@
 
 #include "execwatch.h"
 #include "locklog.h"
+#include "newprogram.h"
 #include "ptrace.h"
 #include "util.h"
 #include "vdso.h"
 
-#define RRC_WATCH_OPTIONS \
-	(PTRACE_O_TRACEEXEC | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK)
+#define RRC_WATCH_OPTIONS                                                                           \
+	(PTRACE_O_TRACEEXEC | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | \
+	 PTRACE_O_TRACESYSGOOD)
+#define RRC_CALL_STOP (SIGTRAP | 0x80)
 #define RRC_RELEASE_MS	2000 /* a vfork parent cannot be stopped before its child has executed */
 #define RRC_PATCH_TRIES 100 /* a thread is in the vDSO for nanoseconds */
 
@@ -37,12 +40,12 @@ struct tracee {
 	pid_t tid;
 	int stopped; /* at a ptrace stop while releasing; sig is what to go on with */
 	int sig;
+	int starting; /* a new program that will record by itself: each call is looked at */
 };
 
 struct rrc_execwatch {
 	uint64_t pidns;
-	void (*patched)(void *ctx, pid_t pid);
-	void *ctx;
+	struct rrc_execwatch_calls calls;
 	pthread_t thread;
 	int command_fd, sigchld_fd;
 	pthread_mutex_t lock;
@@ -161,7 +164,7 @@ static int change_process(pid_t pid, int patch, int keep, struct rrc_error *err)
 	}
 }
 
-static void on_exec(struct rrc_execwatch *w, pid_t pid)
+static void on_exec(struct rrc_execwatch *w, struct tracee *t, pid_t pid)
 {
 	unsigned long former = 0;
 
@@ -169,27 +172,53 @@ static void on_exec(struct rrc_execwatch *w, pid_t pid)
 	if (!ptrace(PTRACE_GETEVENTMSG, pid, NULL, &former) && (pid_t)former != pid)
 		forget(w, (pid_t)former);
 	/* On failure the recorder keeps marking its records as barriers: rule 4. */
-	if (rrc_vdso_patch(pid, NULL) >= 0)
-		w->patched(w->ctx, pid);
+	if (rrc_vdso_patch(pid, NULL) < 0)
+		return;
+	w->calls.patched(w->calls.ctx, pid);
+	if (t)
+		t->starting = rrc_newprogram_preloads(pid);
+}
+
+/* 1: its lock log is set up and ours. */
+static int hand_over(struct rrc_execwatch *w, pid_t pid)
+{
+	struct rrc_locklog ll;
+
+	if (!rrc_newprogram_ready(pid, &ll))
+		return 0;
+	if (w->calls.recording(w->calls.ctx, &ll))
+		return 1;
+	rrc_locklog_close(&ll);
+	return 0;
 }
 
 /* One stop of one tracee: goes on, or stays where it is while releasing. */
 static void on_stop(struct rrc_execwatch *w, pid_t tid, int status, int releasing)
 {
 	int event = status >> 16, sig = WSTOPSIG(status);
+	int known = find(w, tid) != NULL;
 	struct tracee *t = add(w, tid);
 
-	if (event == PTRACE_EVENT_EXEC)
-		on_exec(w, tid);
+	if (event == PTRACE_EVENT_EXEC) {
+		on_exec(w, t, tid);
+		t = find(w, tid);
+	} else if (t && t->starting && sig == RRC_CALL_STOP) {
+		t->starting = !hand_over(w, tid);
+	} else if (t && !known) {
+		t->starting = rrc_newprogram_forked(tid);
+	} else if (t && event && event != PTRACE_EVENT_STOP) {
+		t->starting = 0; /* it makes others: the library did not come */
+	}
 	if (releasing && t) {
 		t->stopped = 1;
-		t->sig = event ? 0 : sig;
+		t->sig = event || sig == RRC_CALL_STOP ? 0 : sig;
 		return;
 	}
 	if (event == PTRACE_EVENT_STOP && sig != SIGTRAP)
 		ptrace(PTRACE_LISTEN, tid, NULL, NULL); /* a group stop of the program's own */
 	else
-		ptrace(PTRACE_CONT, tid, NULL, (void *)(long)(event ? 0 : sig));
+		ptrace(t && t->starting ? PTRACE_SYSCALL : PTRACE_CONT, tid, NULL,
+		       (void *)(long)(event || sig == RRC_CALL_STOP ? 0 : sig));
 }
 
 static void reap_stops(struct rrc_execwatch *w, int releasing)
@@ -302,9 +331,19 @@ static int do_resume(struct rrc_execwatch *w)
 			continue;
 		ret = change_process(pids[i], 1, 0, &w->err);
 		if (ret > 0)
-			w->patched(w->ctx, pids[i]);
+			w->calls.patched(w->calls.ctx, pids[i]);
 	}
-	return ret < 0 ? ret : seize_all(w, &w->err);
+	if (ret >= 0)
+		ret = seize_all(w, &w->err);
+	/* Those that were forked meanwhile. */
+	for (int i = 0; i < n && ret >= 0; i++) {
+		struct rrc_locklog ll;
+
+		if (!rrc_locklog_open(pids[i], &ll, NULL) &&
+		    !(ll.area->mode == RRC_LL_RECORD && w->calls.recording(w->calls.ctx, &ll)))
+			rrc_locklog_close(&ll);
+	}
+	return ret;
 }
 
 static int first_patch(struct rrc_execwatch *w)
@@ -318,7 +357,7 @@ static int first_patch(struct rrc_execwatch *w)
 	for (int i = 0; i < n && ret >= 0; i++) {
 		ret = change_process(pids[i], 1, 0, &w->err);
 		if (ret > 0)
-			w->patched(w->ctx, pids[i]);
+			w->calls.patched(w->calls.ctx, pids[i]);
 	}
 	return ret < 0 ? ret : seize_all(w, &w->err);
 }
@@ -411,8 +450,8 @@ static void destroy(struct rrc_execwatch *w)
 	free(w);
 }
 
-struct rrc_execwatch *rrc_execwatch_start(uint64_t pidns, void (*patched)(void *ctx, pid_t pid),
-					  void *ctx, struct rrc_error *err)
+struct rrc_execwatch *rrc_execwatch_start(uint64_t pidns, const struct rrc_execwatch_calls *calls,
+					  struct rrc_error *err)
 {
 	struct rrc_execwatch *w = calloc(1, sizeof(*w));
 	sigset_t chld;
@@ -423,8 +462,7 @@ struct rrc_execwatch *rrc_execwatch_start(uint64_t pidns, void (*patched)(void *
 		return NULL;
 	}
 	w->pidns = pidns;
-	w->patched = patched;
-	w->ctx = ctx;
+	w->calls = *calls;
 	w->command = CMD_RESUME;
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->done, NULL);
@@ -485,7 +523,7 @@ int rrc_execwatch_patch_frozen(struct rrc_execwatch *w, struct rrc_error *err)
 		if (ret < 0)
 			return ret;
 		count += ret > 0;
-		w->patched(w->ctx, pids[i]);
+		w->calls.patched(w->calls.ctx, pids[i]);
 	}
 	return count;
 }

@@ -14,12 +14,20 @@
 #include "err.h"
 
 struct rrc_execwatch;
+struct rrc_locklog;
 
 /* Patches all processes of the pid namespace, turns address randomisation off for what they execute
  * later, and watches. `patched` is called, from the watcher's thread, with the process id (from
  * here) whenever a process has become patched. */
-struct rrc_execwatch *rrc_execwatch_start(uint64_t pidns, void (*patched)(void *ctx, pid_t pid),
-					  void *ctx, struct rrc_error *err);
+struct rrc_execwatch_calls {
+	void (*patched)(void *ctx, pid_t pid);
+	/* A new process begins to record its locks and clock (lib/locklog.h); it is stopped. 1: the log is
+	 * taken over; 0: it is known already. */
+	int (*recording)(void *ctx, const struct rrc_locklog *ll);
+	void *ctx;
+};
+struct rrc_execwatch *rrc_execwatch_start(uint64_t pidns, const struct rrc_execwatch_calls *calls,
+					  struct rrc_error *err);
 
 /* Lets go of all threads; they run on. Needed before a dump. */
 int rrc_execwatch_release(struct rrc_execwatch *w, struct rrc_error *err);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Lock logs to records, see locks.h. */
+#include <linux/sched.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,54 +11,132 @@
 #include "util.h"
 #include "vdso.h"
 
-#define RRC_LOCK_EVENTS (RRC_LL_RING * sizeof(struct rrc_ll_event))
+#define RRC_LOOK_NS 10000000ull
 
 struct process {
 	struct rrc_locklog ll;
 	uint32_t ns_pid;
-	int gone;	/* it ended or became another program: what it wrote before is drained once more */
+	int gone; /* it ended or became another program: what it wrote before is drained once more */
 	uint32_t ops[RRC_LL_SLOTS]; /* as last told */
+	struct process *next; /* on its way from another thread */
 };
 
 struct rrc_locks {
 	uint64_t pidns;
 	struct process **procs;
 	size_t n;
-	int look;	/* processes came: look for their logs */
+	int look; /* processes came: look for their logs */
+	uint64_t look_at; /* … but not before: some never come to one of their own */
+	uint32_t *unseen; /* forked by one that records, and its own log was not seen yet */
+	size_t nunseen;
+	uint64_t lost;
+	/* Another thread only adds to `incoming` and reads procs, which we change under the lock alone. */
+	pthread_mutex_t lock;
+	struct process *incoming; /* looked at without the lock: atomic */
 	struct {
 		struct rrc_rec rec;
 		struct rrc_seg seg;
 		struct rrc_ll_event events[RRC_LL_RING];
-	} out;		/* the record in the making */
+	} out; /* the record in the making */
 };
 
 struct rrc_locks *rrc_locks_new(uint64_t pidns)
 {
 	struct rrc_locks *l = calloc(1, sizeof(*l));
 
-	if (l) {
-		l->pidns = pidns;
-		l->look = 1;
-	}
+	if (!l)
+		return NULL;
+	l->pidns = pidns;
+	l->look = 1;
+	pthread_mutex_init(&l->lock, NULL);
 	return l;
+}
+
+static void free_process(struct process *p)
+{
+	rrc_locklog_close(&p->ll);
+	free(p);
 }
 
 static void drop(struct rrc_locks *l, size_t i)
 {
-	rrc_locklog_close(&l->procs[i]->ll);
-	free(l->procs[i]);
+	struct process *p = l->procs[i];
+
+	pthread_mutex_lock(&l->lock);
 	l->procs[i] = l->procs[--l->n];
+	pthread_mutex_unlock(&l->lock);
+	free_process(p);
+}
+
+/* Under the lock. Two mappings of one file are one area. */
+static int known(const struct rrc_locks *l, const struct rrc_locklog *ll)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (l->procs[i]->ll.inode == ll->inode)
+			return 1;
+	for (const struct process *p = l->incoming; p; p = p->next)
+		if (p->ll.inode == ll->inode)
+			return 1;
+	return 0;
+}
+
+int rrc_locks_take(struct rrc_locks *l, const struct rrc_locklog *ll)
+{
+	struct process *p = calloc(1, sizeof(*p));
+	int ours;
+
+	if (!p)
+		return 0;
+	p->ll = *ll;
+	p->ns_pid = (uint32_t)rrc_ns_tid(ll->pid);
+	pthread_mutex_lock(&l->lock);
+	ours = !known(l, ll);
+	if (ours) {
+		p->next = l->incoming;
+		__atomic_store_n(&l->incoming, p, __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&l->lock);
+	if (!ours)
+		free(p);
+	return ours;
+}
+
+static void seen_at_last(struct rrc_locks *l, uint32_t ns_pid)
+{
+	for (size_t i = 0; i < l->nunseen; i++)
+		if (l->unseen[i] == ns_pid)
+			l->unseen[i--] = l->unseen[--l->nunseen];
+}
+
+/* What came from the other thread becomes part of the table. */
+static void receive(struct rrc_locks *l)
+{
+	pthread_mutex_lock(&l->lock);
+	while (l->incoming) {
+		struct process *p = l->incoming, **more = realloc(l->procs, (l->n + 1) * sizeof(*more));
+
+		if (!more)
+			break;
+		l->procs = more;
+		l->incoming = p->next;
+		l->procs[l->n++] = p;
+		seen_at_last(l, p->ns_pid);
+	}
+	pthread_mutex_unlock(&l->lock);
 }
 
 void rrc_locks_free(struct rrc_locks *l)
 {
 	if (!l)
 		return;
+	receive(l);
 	while (l->n) {
 		rrc_locklog_set_mode(&l->procs[0]->ll, RRC_LL_OFF);
 		drop(l, 0);
 	}
 	free(l->procs);
+	free(l->unseen);
+	pthread_mutex_destroy(&l->lock);
 	free(l);
 }
 
@@ -75,56 +155,35 @@ void rrc_locks_off(uint64_t pidns)
 	}
 }
 
-static struct process *find(struct rrc_locks *l, pid_t pid)
+static int have(const struct rrc_locks *l, pid_t pid)
 {
 	for (size_t i = 0; i < l->n; i++)
 		if (l->procs[i]->ll.pid == pid && !l->procs[i]->gone)
-			return l->procs[i];
-	return NULL;
-}
-
-/* Two mappings of one file are one area. */
-static int same_area(const struct rrc_locks *l, const struct rrc_locklog *ll)
-{
-	for (size_t i = 0; i < l->n; i++)
-		if (l->procs[i]->ll.inode == ll->inode)
 			return 1;
 	return 0;
 }
 
-/* 1: it has to be looked at again. */
+/* For those that nobody handed over: all that were there before, and children of a time when the watcher had let
+ * go. 1: it has to be looked at again. */
 static int look_at(struct rrc_locks *l, pid_t pid)
 {
 	struct rrc_locklog ll;
-	struct process **more, *p;
 
-	if (find(l, pid) || rrc_locklog_open(pid, &ll, NULL))
+	if (have(l, pid) || rrc_locklog_open(pid, &ll, NULL))
 		return 0;
-	if (same_area(l, &ll)) {
-		/* A child that has not come back from fork(): it has written nothing yet. */
-		rrc_locklog_close(&ll);
-		return 1;
-	}
-	p = calloc(1, sizeof(*p));
-	more = realloc(l->procs, (l->n + 1) * sizeof(*more));
-	if (more)
-		l->procs = more;
-	if (!p || !more) {
-		free(p);
-		rrc_locklog_close(&ll);
-		return 1;
-	}
-	p->ll = ll;
-	p->ns_pid = (uint32_t)rrc_ns_tid(pid);
-	l->procs[l->n++] = p;
-	return 0;
+	if (rrc_locks_take(l, &ll))
+		return 0;
+	/* A child that has not come back from fork() has its parent's, and has written nothing yet. */
+	rrc_locklog_close(&ll);
+	return 1;
 }
 
 static void look(struct rrc_locks *l)
 {
 	rrc_autofree pid_t *pids = NULL;
-	int n = rrc_pidns_processes(l->pidns, &pids), again = 0;
+	int n = rrc_pidns_processes(l->pidns, &pids);
 
+	l->look = 0;
 	for (size_t i = 0; i < l->n && n >= 0; i++) {
 		int there = 0;
 
@@ -133,27 +192,86 @@ static void look(struct rrc_locks *l)
 		l->procs[i]->gone |= !there;
 	}
 	for (int i = 0; i < n; i++)
-		again |= look_at(l, pids[i]);
-	l->look = again;
+		l->look |= look_at(l, pids[i]);
+	if (l->look)
+		l->look_at = rrc_now_ns(CLOCK_MONOTONIC) + RRC_LOOK_NS;
+	receive(l);
+}
+
+static int records(const struct rrc_locks *l, uint32_t ns_pid)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (l->procs[i]->ns_pid == ns_pid && !l->procs[i]->gone)
+			return 1;
+	return 0;
+}
+
+/* A process of its own memory, forked by one that records: it will have a log. */
+static void on_birth(struct rrc_locks *l, const struct rrc_rec *rec)
+{
+	uint32_t *more;
+
+	if (rec->args[1] != (uint64_t)rec->ret || rec->args[0] & CLONE_VM || !records(l, rec->pid) ||
+	    records(l, (uint32_t)rec->ret))
+		return;
+	l->look = 1;
+	l->look_at = 0;
+	more = realloc(l->unseen, (l->nunseen + 1) * sizeof(*more));
+	if (!more) {
+		l->lost++;
+		return;
+	}
+	l->unseen = more;
+	more[l->nunseen++] = (uint32_t)rec->ret;
+}
+
+/* The process has this area still, and not the one of a program that it executed. */
+static int still_there(const struct rrc_locklog *ll)
+{
+	struct rrc_locklog now;
+	int same;
+
+	if (rrc_locklog_open(ll->pid, &now, NULL))
+		return 0;
+	same = now.inode == ll->inode;
+	rrc_locklog_close(&now);
+	return same;
 }
 
 void rrc_locks_seen(struct rrc_locks *l, const struct rrc_rec *rec)
 {
+	size_t before;
+
+	/* Who was handed over before this record was drained counts as seen. */
+	if (__atomic_load_n(&l->incoming, __ATOMIC_ACQUIRE))
+		receive(l);
 	switch (rec->kind) {
 	case RRC_REC_BIRTH:
-		l->look |= rec->args[1] == (uint64_t)rec->ret;
+		on_birth(l, rec);
 		break;
 	case RRC_REC_EXEC:
 		for (size_t i = 0; i < l->n; i++)
-			l->procs[i]->gone |= l->procs[i]->ns_pid == rec->pid;
-		l->look = 1;
+			if (l->procs[i]->ns_pid == rec->pid &&
+			    !still_there(&l->procs[i]->ll))
+				l->procs[i]->gone = 1;
+		seen_at_last(l, rec->pid);
 		break;
 	case RRC_REC_DEATH:
-		l->look |= rec->tid == rec->pid;
+		if (rec->tid != rec->pid)
+			break;
+		before = l->nunseen;
+		seen_at_last(l, rec->pid);
+		l->lost += before - l->nunseen;
+		l->look |= records(l, rec->pid);
 		break;
 	default:
 		break;
 	}
+}
+
+uint64_t rrc_locks_lost(const struct rrc_locks *l)
+{
+	return l->lost;
 }
 
 static int tell(struct rrc_locks *l, struct process *p, const struct rrc_locklog_batch *b,
@@ -185,7 +303,9 @@ static int drain_process(struct rrc_locks *l, struct process *p,
 	for (uint32_t i = 0; i < n && !ret; i++) {
 		struct rrc_locklog_batch b = { .events = l->out.events };
 
-		if (__atomic_load_n(&a->slot[i].ops, __ATOMIC_ACQUIRE) == p->ops[i] &&
+		/* The last word of a log that ends is said in any case: replay counts a process's logs by it. */
+		if (!(p->gone && !i) &&
+		    __atomic_load_n(&a->slot[i].ops, __ATOMIC_ACQUIRE) == p->ops[i] &&
 		    __atomic_load_n(&a->slot[i].head, __ATOMIC_ACQUIRE) == a->slot[i].tail)
 			continue;
 		rrc_locklog_drain(&p->ll, i, &b);
@@ -198,8 +318,10 @@ int rrc_locks_drain(struct rrc_locks *l, int (*emit)(void *ctx, const struct rrc
 {
 	int ret = 0;
 
-	if (l->look)
+	if (l->look && (!l->look_at || rrc_now_ns(CLOCK_MONOTONIC) >= l->look_at))
 		look(l);
+	else if (__atomic_load_n(&l->incoming, __ATOMIC_ACQUIRE))
+		receive(l);
 	for (size_t i = l->n; i-- && !ret;) {
 		ret = drain_process(l, l->procs[i], emit, ctx);
 		if (l->procs[i]->gone)
@@ -210,7 +332,6 @@ int rrc_locks_drain(struct rrc_locks *l, int (*emit)(void *ctx, const struct rrc
 
 void rrc_locks_on(struct rrc_locks *l)
 {
-	l->look = 1;
 	look(l);
 	for (size_t i = 0; i < l->n; i++) {
 		struct process *p = l->procs[i];

@@ -12,6 +12,7 @@
 #include "record.h"
 
 struct rrc_locks;
+struct rrc_locklog;
 
 /* For the processes of this pid namespace. NULL: no memory. */
 struct rrc_locks *rrc_locks_new(uint64_t pidns);
@@ -28,6 +29,12 @@ void rrc_locks_seen(struct rrc_locks *l, const struct rrc_rec *rec);
 /* Takes out what the processes wrote, each slot's as one record. The ring was drained before (rule 1, and
  * locklog.h on why in this order). Negative: the first failure of `emit`. */
 int rrc_locks_drain(struct rrc_locks *l, int (*emit)(void *ctx, const struct rrc_rec *rec), void *ctx);
+
+/* From any thread: this log is there, its process stands still. 1: it is ours now; 0: it is known already. */
+int rrc_locks_take(struct rrc_locks *l, const struct rrc_locklog *ll);
+
+/* Processes that came and went unseen, with what they recorded (rule 4). */
+uint64_t rrc_locks_lost(const struct rrc_locks *l);
 
 /* At a cut, all threads stopped and drained: recording goes on in processes where it was not. */
 void rrc_locks_on(struct rrc_locks *l);

@@ -32,7 +32,8 @@ enum {
 	OPT_NO_GATE,
 	OPT_EXPLAIN,
 	OPT_LIST,
-	OPT_PREPARE
+	OPT_PREPARE,
+	OPT_NO_PRELOAD
 };
 
 static const struct argp_option options[] = {
@@ -49,6 +50,8 @@ static const struct argp_option options[] = {
 	  "stop (default): hold replies; continue: go on unprotected", 2 },
 	{ "no-gate", OPT_NO_GATE, NULL, 0,
 	  "Record and send, but hold nothing: to measure the recorder alone", 2 },
+	{ "no-preload", OPT_NO_PRELOAD, NULL, 0,
+	  "Start the command without the recorder of locks and clocks: calls alone", 2 },
 	{ "explain", OPT_EXPLAIN, NULL, 0,
 	  "At the end, say which calls could not be recorded for replay", 2 },
 	{ "detach", OPT_DETACH, "ID", 0, "End the protection of a container and undo everything",
@@ -136,6 +139,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *st)
 		break;
 	case OPT_NO_GATE:
 		o->no_gate = true;
+		break;
+	case OPT_NO_PRELOAD:
+		o->no_preload = true;
 		break;
 	case OPT_EXPLAIN:
 		o->explain = true;

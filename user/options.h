@@ -27,6 +27,7 @@ struct rrc_options {
 	uint64_t epoch_ns; /* 0: checkpoints only where a barrier asks for one */
 	bool json;
 	bool no_gate; /* record and send, hold nothing: to measure what recording costs */
+	bool no_preload; /* the command is started without the in-process recorder */
 	bool explain;
 	int verbose;
 };

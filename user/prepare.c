@@ -13,7 +13,6 @@
 #ifndef RRC_LIBDIR
 #define RRC_LIBDIR "/usr/local/lib/rrc"
 #endif
-#define RRC_PRELOAD_NAME "librrc-preload.so"
 #define RRC_INSIDE	 "/usr/lib/rrc" /* in the container */
 #define RRC_PRELOAD_VAR	 "LD_PRELOAD="
 

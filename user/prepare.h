@@ -7,6 +7,8 @@
 
 #include "err.h"
 
+#define RRC_PRELOAD_NAME "librrc-preload.so"
+
 /* Where the library is on this host: beside this program, or installed. 0 or -ENOENT. */
 int rrc_preload_path(char *buf, size_t size, struct rrc_error *err);
 

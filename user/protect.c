@@ -15,6 +15,7 @@
 #include "locks.h"
 #include "log.h"
 #include "netcfg.h"
+#include "prepare.h"
 #include "protect.h"
 #include "protect_int.h"
 #include "util.h"
@@ -37,6 +38,13 @@ static int emit(void *ctx, const void *frame, size_t len)
 	if (p->out)
 		return rrc_outdir_write(p->out, frame, len);
 	return p->have_backup ? rrc_link_send_raw(&p->backup.log, frame, len) : 0;
+}
+
+static int on_recording(void *ctx, const struct rrc_locklog *ll)
+{
+	struct rrc_protect *p = ctx;
+
+	return rrc_collector_take_locks(p->collector, ll);
 }
 
 /* The cut, in the main thread; every thread of the container is frozen. */
@@ -77,6 +85,31 @@ static int on_resume(void *ctx, struct rrc_error *err)
 	return 0;
 }
 
+/* The command brings the in-process recorder with it, what we start ourselves does not. */
+static int start_command(struct rrc_protect *p, struct rrc_error *err)
+{
+	static const char variable[] = "LD_PRELOAD";
+	rrc_autofree char *old = getenv(variable) ? strdup(getenv(variable)) : NULL;
+	char lib[PATH_MAX], value[2 * PATH_MAX];
+	int ret;
+
+	if (p->o->no_preload)
+		return rrc_spawn(&p->spawn, p->o->command, err);
+	ret = rrc_preload_path(lib, sizeof(lib), err);
+	if (ret)
+		return rrc_wrap(err, "to do without it: --no-preload");
+	if (snprintf(value, sizeof(value), "%s%s%s", lib, old && *old ? ":" : "", old ? old : "") >=
+		    (int)sizeof(value) ||
+	    setenv(variable, value, 1))
+		return rrc_fail(err, E2BIG, "%s is too long", variable);
+	ret = rrc_spawn(&p->spawn, p->o->command, err);
+	if (old)
+		setenv(variable, old, 1);
+	else
+		unsetenv(variable);
+	return ret;
+}
+
 /* The container: found, or started. */
 static int find(struct rrc_protect *p, struct rrc_error *err)
 {
@@ -84,7 +117,7 @@ static int find(struct rrc_protect *p, struct rrc_error *err)
 	int ret;
 
 	if (o->command) {
-		ret = rrc_spawn(&p->spawn, o->command, err);
+		ret = start_command(p, err);
 		if (ret)
 			return ret;
 		p->spawned = 1;
@@ -143,6 +176,7 @@ static int open_recorder(struct rrc_protect *p, struct rrc_error *err)
 		.netns = p->o->backup ? p->container.netns : 0,
 		.flag_unpatched = true,
 	};
+	struct rrc_execwatch_calls watch = { on_patched, on_recording, p };
 	struct rrc_collector_opts co = {
 		.pidns = p->container.pidns,
 		.emit = emit,
@@ -166,7 +200,7 @@ static int open_recorder(struct rrc_protect *p, struct rrc_error *err)
 		return rrc_fail(err, ENOMEM, "no memory");
 	if (p->o->mode == RRC_MODE_PASSIVE)
 		return 0;
-	p->watch = rrc_execwatch_start(p->container.pidns, on_patched, p, err);
+	p->watch = rrc_execwatch_start(p->container.pidns, &watch, err);
 	if (!p->watch)
 		return err->code;
 	/* From here on, so that the first cut knows which calls threads stand waiting in. */

@@ -66,13 +66,14 @@ static inline void help_write(const char *path, const void *bytes, size_t len)
 static inline char *help_read(const char *path, size_t *len)
 {
 	FILE *f = fopen(path, "re");
-	char *buf = NULL;
-	size_t n = 0;
+	struct stat st;
+	char *buf;
 
-	cr_assert(f, "%s", path);
-	cr_assert(getdelim(&buf, &n, EOF, f) >= 0 || feof(f), "%s", path);
+	cr_assert(f && fstat(fileno(f), &st) == 0, "%s", path);
+	buf = calloc(1, (size_t)st.st_size + 1);
+	cr_assert(buf && fread(buf, 1, (size_t)st.st_size, f) == (size_t)st.st_size, "%s", path);
 	if (len)
-		*len = (size_t)ftell(f);
+		*len = (size_t)st.st_size;
 	fclose(f);
 	return buf;
 }

@@ -289,8 +289,8 @@ static void print_what(FILE *out, const struct rrc_rec *rec)
 		fprintf(out, "lost: %lld records are missing here", (long long)rec->ret);
 		break;
 	case RRC_REC_LOCKS:
-		fprintf(out, "locks: process %u slot %llu, %zu events, operations to %llu", rec->pid,
-			(unsigned long long)rec->args[0],
+		fprintf(out, "locks: process %u slot %llu, %zu events, operations to %llu",
+			rec->pid, (unsigned long long)rec->args[0],
 			rrc_rec_segs(rec)->len / sizeof(struct rrc_ll_event),
 			(unsigned long long)rec->args[1]);
 		break;

@@ -204,8 +204,7 @@ static uint32_t count_asked(const struct rrc_takeover *t)
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < t->n; i++)
-		n += wants_answer(&t->all[i]) &&
-		     memcmp(t->all[i].conn->s.mac_peer, no_mac, 6);
+		n += wants_answer(&t->all[i]) && memcmp(t->all[i].conn->s.mac_peer, no_mac, 6);
 	return n;
 }
 

@@ -50,8 +50,7 @@ int rrc_conn_note(struct rrc_engine *e, const struct tproc *p, int fd, uint64_t 
 		(*at)->c.sock = -1;
 	}
 	rrc_closep(&(*at)->c.sock);
-	(*at)->c =
-		(struct engine_conn){ .cookie = cookie, .pid = p->pid, .fd = fd, .sock = sock };
+	(*at)->c = (struct engine_conn){ .cookie = cookie, .pid = p->pid, .fd = fd, .sock = sock };
 	return 0;
 }
 

@@ -79,7 +79,8 @@ static uint64_t area_of(const struct rrc_engine *e, const struct tproc *p)
 
 /* What the log has of a process, by slot. It goes on behind the end of what is replayed: there a thread may
  * do more than its calls let it come to, which is harmless. */
-static int collect(const struct rrc_engine *e, const struct rrc_locks *l, struct rrc_locklog_feed *feeds)
+static int collect(const struct rrc_engine *e, const struct rrc_locks *l,
+		   struct rrc_locklog_feed *feeds)
 {
 	uint64_t area = area_of(e, l->proc);
 
@@ -110,8 +111,9 @@ static int collect(const struct rrc_engine *e, const struct rrc_locks *l, struct
 static int make_room(struct rrc_locks *l, struct tracee *t, const struct rrc_locklog_feed *feeds,
 		     struct rrc_error *err)
 {
-	uint64_t args[6] = { RRC_LL_FEED_BASE, 0, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, (uint64_t)-1, 0 };
+	uint64_t args[6] = { RRC_LL_FEED_BASE,	     0,
+			     PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+			     (uint64_t)-1,	     0 };
 	long ret;
 	int r;
 
@@ -124,8 +126,8 @@ static int make_room(struct rrc_locks *l, struct tracee *t, const struct rrc_loc
 	r = rrc_inject(t->tid, RRC_NR_mmap, args, &ret, err);
 	t->at = ST_NONE;
 	if (!r && ret != (long)l->at)
-		r = rrc_fail(err, ret < 0 ? (int)ret : EEXIST, "process %u: no room for its lock log",
-			     l->proc->ns_pid);
+		r = rrc_fail(err, ret < 0 ? (int)ret : EEXIST,
+			     "process %u: no room for its lock log", l->proc->ns_pid);
 	return r;
 }
 
@@ -157,7 +159,8 @@ static int feed(struct rrc_engine *e, struct rrc_locks *l, struct tracee *t, str
 		r = make_room(l, t, feeds, err);
 	l->proc->areas += area_of(e, l->proc) != 0;
 	if (!r && write_feeds(l, feeds))
-		r = rrc_fail(err, EFAULT, "process %u: its lock log cannot be written", l->proc->ns_pid);
+		r = rrc_fail(err, EFAULT, "process %u: its lock log cannot be written",
+			     l->proc->ns_pid);
 	for (uint32_t i = 0; feeds && i < RRC_LL_SLOTS; i++)
 		free(feeds[i].events);
 	return r;
@@ -238,7 +241,8 @@ void rrc_locks_exec(struct rrc_engine *e, struct tproc *p)
 
 /* ---- while it runs ---- */
 
-static const struct rrc_ll_slot *slot_of(const struct rrc_locks *l, const struct tracee *t, uint32_t *index)
+static const struct rrc_ll_slot *slot_of(const struct rrc_locks *l, const struct tracee *t,
+					 uint32_t *index)
 {
 	const struct rrc_ll_area *a = l->ll.area;
 

@@ -21,7 +21,7 @@
 #include "takeover.h"
 #include "util.h"
 
-#define RRC_MARGIN_NS 5000000ull	/* between the end of the lease and our first packet */
+#define RRC_MARGIN_NS	  5000000ull /* between the end of the lease and our first packet */
 #define RRC_ANNOUNCEMENTS 6
 
 struct takeover {
@@ -125,11 +125,13 @@ static int recover(struct takeover *t, struct rrc_error *err)
 		memset(err, 0, sizeof(*err));
 		ret = attempt(t, err);
 		if (ret == -EILSEQ)
-			rrc_log(RRC_LOG_WARN, "%s: replay diverged: %s", t->s->name, t->report.first);
+			rrc_log(RRC_LOG_WARN, "%s: replay diverged: %s", t->s->name,
+				t->report.first);
 	} while (ret == -EILSEQ && ++t->tries < t->s->o->attempts);
 	if (ret == -EILSEQ)
-		return rrc_fail_exit(err, RRC_EXIT_DIVERGED, EILSEQ, "replay diverged in %u attempts: %s",
-				     t->tries, t->report.first);
+		return rrc_fail_exit(err, RRC_EXIT_DIVERGED, EILSEQ,
+				     "replay diverged in %u attempts: %s", t->tries,
+				     t->report.first);
 	return ret;
 }
 
@@ -183,14 +185,16 @@ static int go_live(struct takeover *t, struct rrc_error *err)
 	t->live = rrc_now_ns(CLOCK_MONOTONIC);
 	if (ret)
 		return ret;
-	rrc_event("live", "\"container\":%s,\"pid\":%d,\"records\":%llu,\"restore_ms\":%.1f,\"replay_ms\":%.1f,"
-		  "\"takeover_ms\":%.1f,\"attempts\":%u,\"connections\":%u,\"rebuilt\":%u,\"reset\":%u,"
-		  "\"barrier_at\":%llu",
-		  rrc_json_string(text, sizeof(text), s->name), t->init,
-		  (unsigned long long)t->report.passed, (double)(t->restored - t->began) / 1e6,
-		  (double)(t->replayed - t->restored) / 1e6, (double)(t->live - t->began) / 1e6,
-		  t->tries + 1, report.total, report.what[RRC_TAKEN_REBUILT],
-		  report.what[RRC_TAKEN_RESET], (unsigned long long)t->report.barrier_at);
+	rrc_event(
+		"live",
+		"\"container\":%s,\"pid\":%d,\"records\":%llu,\"restore_ms\":%.1f,\"replay_ms\":%.1f,"
+		"\"takeover_ms\":%.1f,\"attempts\":%u,\"connections\":%u,\"rebuilt\":%u,\"reset\":%u,"
+		"\"barrier_at\":%llu",
+		rrc_json_string(text, sizeof(text), s->name), t->init,
+		(unsigned long long)t->report.passed, (double)(t->restored - t->began) / 1e6,
+		(double)(t->replayed - t->restored) / 1e6, (double)(t->live - t->began) / 1e6,
+		t->tries + 1, report.total, report.what[RRC_TAKEN_REBUILT],
+		report.what[RRC_TAKEN_RESET], (unsigned long long)t->report.barrier_at);
 	tell_connections(t, &report);
 	rrc_takeover_report_free(&report);
 	return 0;
@@ -252,8 +256,8 @@ int rrc_takeover(struct rrc_session *s, struct rrc_error *err)
 	int st = 0;
 	pid_t pid;
 
-	rrc_event("silence", "\"epoch\":%llu,\"frames\":%zu,\"bytes\":%llu", (unsigned long long)s->committed,
-		  s->nkept, (unsigned long long)s->bytes);
+	rrc_event("silence", "\"epoch\":%llu,\"frames\":%zu,\"bytes\":%llu",
+		  (unsigned long long)s->committed, s->nkept, (unsigned long long)s->bytes);
 	/* Rule 7: we acknowledge no more; whoever still hears us must never speak again. */
 	rrc_link_send(&s->log, RRC_FRAME_TAKEOVER, NULL, 0, s->end_pos, 0);
 	pthread_mutex_lock(&s->commit);

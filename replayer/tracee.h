@@ -48,7 +48,8 @@ struct tproc {
 	unsigned int threads;
 	bool exiting; /* a thread of it ended the group */
 	bool fresh; /* a program executed in this replay: its lock log, if it makes one, is not fed yet */
-	unsigned int areas; /* lock logs of it that the log was found to have, and that are behind it */
+	unsigned int
+		areas; /* lock logs of it that the log was found to have, and that are behind it */
 	bool own_memory; /* its vDSO is patched by us or its parent's was */
 	struct pending_signal *pending; /* [_NSIG], or NULL: none so far */
 	struct tproc *next;

@@ -21,10 +21,10 @@
 #include "util.h"
 #include "vdso.h"
 
-#define RRC_WATCH_OPTIONS                                                                           \
+#define RRC_WATCH_OPTIONS                                                                      \
 	(PTRACE_O_TRACEEXEC | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | \
 	 PTRACE_O_TRACESYSGOOD)
-#define RRC_CALL_STOP (SIGTRAP | 0x80)
+#define RRC_CALL_STOP	(SIGTRAP | 0x80)
 #define RRC_RELEASE_MS	2000 /* a vfork parent cannot be stopped before its child has executed */
 #define RRC_PATCH_TRIES 100 /* a thread is in the vDSO for nanoseconds */
 
@@ -154,9 +154,9 @@ static int change_process(pid_t pid, int patch, int keep, struct rrc_error *err)
 			let_go(tids, n, 1);
 			continue;
 		}
-		ret = !patch		 ? rrc_vdso_restore(pid, err) :
-		      records_clocks(pid) ? 0 :
-					    rrc_vdso_patch(pid, err);
+		ret = !patch		    ? rrc_vdso_restore(pid, err)
+		      : records_clocks(pid) ? 0
+					    : rrc_vdso_patch(pid, err);
 		for (int i = 0; ret >= 0 && i < n; i++)
 			ret = set_randomisation(tids[i], patch, err);
 		let_go(tids, n, !keep || ret < 0);

@@ -113,7 +113,8 @@ static void receive(struct rrc_locks *l)
 {
 	pthread_mutex_lock(&l->lock);
 	while (l->incoming) {
-		struct process *p = l->incoming, **more = realloc(l->procs, (l->n + 1) * sizeof(*more));
+		struct process *p = l->incoming,
+			       **more = realloc(l->procs, (l->n + 1) * sizeof(*more));
 
 		if (!more)
 			break;
@@ -211,8 +212,8 @@ static void on_birth(struct rrc_locks *l, const struct rrc_rec *rec)
 {
 	uint32_t *more;
 
-	if (rec->args[1] != (uint64_t)rec->ret || rec->args[0] & CLONE_VM || !records(l, rec->pid) ||
-	    records(l, (uint32_t)rec->ret))
+	if (rec->args[1] != (uint64_t)rec->ret || rec->args[0] & CLONE_VM ||
+	    !records(l, rec->pid) || records(l, (uint32_t)rec->ret))
 		return;
 	l->look = 1;
 	l->look_at = 0;
@@ -251,8 +252,7 @@ void rrc_locks_seen(struct rrc_locks *l, const struct rrc_rec *rec)
 		break;
 	case RRC_REC_EXEC:
 		for (size_t i = 0; i < l->n; i++)
-			if (l->procs[i]->ns_pid == rec->pid &&
-			    !still_there(&l->procs[i]->ll))
+			if (l->procs[i]->ns_pid == rec->pid && !still_there(&l->procs[i]->ll))
 				l->procs[i]->gone = 1;
 		seen_at_last(l, rec->pid);
 		break;
@@ -314,7 +314,8 @@ static int drain_process(struct rrc_locks *l, struct process *p,
 	return ret;
 }
 
-int rrc_locks_drain(struct rrc_locks *l, int (*emit)(void *ctx, const struct rrc_rec *rec), void *ctx)
+int rrc_locks_drain(struct rrc_locks *l, int (*emit)(void *ctx, const struct rrc_rec *rec),
+		    void *ctx)
 {
 	int ret = 0;
 

@@ -28,7 +28,8 @@ void rrc_locks_seen(struct rrc_locks *l, const struct rrc_rec *rec);
 
 /* Takes out what the processes wrote, each slot's as one record. The ring was drained before (rule 1, and
  * locklog.h on why in this order). Negative: the first failure of `emit`. */
-int rrc_locks_drain(struct rrc_locks *l, int (*emit)(void *ctx, const struct rrc_rec *rec), void *ctx);
+int rrc_locks_drain(struct rrc_locks *l, int (*emit)(void *ctx, const struct rrc_rec *rec),
+		    void *ctx);
 
 /* From any thread: this log is there, its process stands still. 1: it is ours now; 0: it is known already. */
 int rrc_locks_take(struct rrc_locks *l, const struct rrc_locklog *ll);

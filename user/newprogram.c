@@ -24,7 +24,8 @@ int rrc_newprogram_preloads(pid_t pid)
 	snprintf(path, sizeof(path), "/proc/%d/environ", pid);
 	f = fopen(path, "re");
 	while (f && !found && getdelim(&entry, &room, 0, f) > 0)
-		found = !strncmp(entry, variable, strlen(variable)) && strstr(entry, RRC_PRELOAD_NAME);
+		found = !strncmp(entry, variable, strlen(variable)) &&
+			strstr(entry, RRC_PRELOAD_NAME);
 	return found;
 }
 

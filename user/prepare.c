@@ -13,8 +13,8 @@
 #ifndef RRC_LIBDIR
 #define RRC_LIBDIR "/usr/local/lib/rrc"
 #endif
-#define RRC_INSIDE	 "/usr/lib/rrc" /* in the container */
-#define RRC_PRELOAD_VAR	 "LD_PRELOAD="
+#define RRC_INSIDE	"/usr/lib/rrc" /* in the container */
+#define RRC_PRELOAD_VAR "LD_PRELOAD="
 
 int rrc_preload_path(char *buf, size_t size, struct rrc_error *err)
 {
@@ -87,10 +87,11 @@ static int add_variable(struct json_object *env)
 			continue;
 		if (strstr(v, RRC_PRELOAD_NAME))
 			return 1;
-		if (snprintf(text, sizeof(text), RRC_PRELOAD_VAR "%s/%s:%s", RRC_INSIDE, RRC_PRELOAD_NAME,
-			     v + strlen(RRC_PRELOAD_VAR)) >= (int)sizeof(text))
+		if (snprintf(text, sizeof(text), RRC_PRELOAD_VAR "%s/%s:%s", RRC_INSIDE,
+			     RRC_PRELOAD_NAME, v + strlen(RRC_PRELOAD_VAR)) >= (int)sizeof(text))
 			return -ENAMETOOLONG;
-		return json_object_array_put_idx(env, i, json_object_new_string(text)) ? -ENOMEM : 0;
+		return json_object_array_put_idx(env, i, json_object_new_string(text)) ? -ENOMEM
+										       : 0;
 	}
 	snprintf(text, sizeof(text), RRC_PRELOAD_VAR "%s/%s", RRC_INSIDE, RRC_PRELOAD_NAME);
 	return json_object_array_add(env, json_object_new_string(text)) ? -ENOMEM : 0;
@@ -129,10 +130,12 @@ static int root_of(struct json_object *config, const char *bundle, char *root, s
 	const char *path;
 	int n;
 
-	if (!json_object_object_get_ex(config, "root", &r) || !json_object_object_get_ex(r, "path", &p))
+	if (!json_object_object_get_ex(config, "root", &r) ||
+	    !json_object_object_get_ex(r, "path", &p))
 		return rrc_fail(err, EINVAL, "%s/config.json names no root", bundle);
 	path = json_object_get_string(p);
-	n = path[0] == '/' ? snprintf(root, size, "%s", path) : snprintf(root, size, "%s/%s", bundle, path);
+	n = path[0] == '/' ? snprintf(root, size, "%s", path)
+			   : snprintf(root, size, "%s/%s", bundle, path);
 	return n < (int)size ? 0 : rrc_fail(err, ENAMETOOLONG, "%s: name too long", path);
 }
 
@@ -142,14 +145,16 @@ int rrc_prepare(const char *bundle, struct rrc_error *err)
 	struct json_object *config;
 	int ret;
 
-	if (snprintf(config_path, sizeof(config_path), "%s/config.json", bundle) >= (int)sizeof(config_path))
+	if (snprintf(config_path, sizeof(config_path), "%s/config.json", bundle) >=
+	    (int)sizeof(config_path))
 		return rrc_fail(err, ENAMETOOLONG, "%s: name too long", bundle);
 	ret = rrc_preload_path(lib, sizeof(lib), err);
 	if (ret)
 		return ret;
 	config = json_object_from_file(config_path);
 	if (!config)
-		return rrc_fail(err, EINVAL, "%s cannot be read: is %s an OCI bundle?", config_path, bundle);
+		return rrc_fail(err, EINVAL, "%s cannot be read: is %s an OCI bundle?", config_path,
+				bundle);
 	ret = root_of(config, bundle, root, sizeof(root), err);
 	if (!ret)
 		ret = make_dirs(root, inside, sizeof(inside) - sizeof(RRC_PRELOAD_NAME) - 1, err);

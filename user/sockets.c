@@ -57,7 +57,7 @@ static int snapshot(struct rrc_sockets *s, int sock, uint64_t cookie, struct rrc
 	int ret;
 
 	if (rrc_conns_get(s->conns, cookie))
-		return 0;	/* a duplicate of a descriptor that was read already */
+		return 0; /* a duplicate of a descriptor that was read already */
 	ret = rrc_tcp_snapshot(sock, &snap, err);
 	if (ret)
 		return ret;
@@ -101,7 +101,7 @@ static int process(struct rrc_sockets *s, pid_t pid, struct rrc_error *err)
 	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
 	d = pidfd < 0 ? NULL : opendir(path);
 	if (!d)
-		return 0;	/* it is gone */
+		return 0; /* it is gone */
 	while (!ret && (e = readdir(d))) {
 		ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
 		int fd = atoi(e->d_name), sock;
@@ -119,7 +119,8 @@ static int process(struct rrc_sockets *s, pid_t pid, struct rrc_error *err)
 	return ret;
 }
 
-int rrc_sockets_collect(struct rrc_sockets *s, uint64_t pidns, int read_state, struct rrc_error *err)
+int rrc_sockets_collect(struct rrc_sockets *s, uint64_t pidns, int read_state,
+			struct rrc_error *err)
 {
 	rrc_autofree pid_t *pids = NULL;
 	int n = rrc_pidns_processes(pidns, &pids), ret = 0;

@@ -12,8 +12,9 @@ TOOLS=(clang-format clang-tidy)
 RUN=(runc iptables iproute2 procps util-linux kmod libcap2-bin ca-certificates)
 TESTS=(redis-server redis-tools lighttpd lighttpd-mod-webdav qemu-system-x86 cpio memcached nginx-light sqlite3 python3 openssl curl jq
 	busybox-static tcpdump gdb strace)
-# Not in every release of the distribution; scripts/criu.sh finds another way without it.
-OPTIONAL=(criu)
+# Not in every release of the distribution: scripts/criu.sh finds another way without CRIU, and what
+# is about tarantool is skipped.
+OPTIONAL=(criu tarantool)
 
 here=$(dirname "$(realpath "$0")")
 root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }

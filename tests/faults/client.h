@@ -22,6 +22,8 @@ struct request {
 	uint32_t key;
 	uint64_t expect;
 	uint64_t sent_ns;
+	uint32_t tag; /* by which the protocol names it, if it does */
+	unsigned int outcome; /* what the reply must say, in the protocol's own numbers */
 	uint32_t n; /* of several at once: how many */
 	uint64_t several[MAX_SEVERAL];
 };

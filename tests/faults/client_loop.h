@@ -160,7 +160,8 @@ static void receive(struct load *l, struct conn *c)
 	ssize_t n, len;
 
 	if (c->in.size - c->in.end < 16384) {
-		memmove(c->in.buf, c->in.buf + c->in.start, c->in.end - c->in.start);
+		if (c->in.start)
+			memmove(c->in.buf, c->in.buf + c->in.start, c->in.end - c->in.start);
 		c->in.end -= c->in.start;
 		c->in.start = 0;
 		if (c->in.size - c->in.end < 16384) {

@@ -234,7 +234,7 @@ static int left_in(const struct object *from, const struct object *to, uint8_t *
 
 	if (had + put < got || left > had + kept || left > 2 * MOST)
 		return -EPROTO;
-	if (from)
+	if (kept)
 		memcpy(buf + had, from->tail, kept);
 	memmove(buf, buf + had + kept - left, left);
 	*len = left;

@@ -87,6 +87,11 @@ void rrc_conns_free(struct rrc_conns *conns);
  */
 int rrc_conns_apply(struct rrc_conns *conns, const struct rrc_rec *rec, struct rrc_error *err);
 
+/* A record behind the place where re-execution ends: the client did send its packets and may take a
+ * connection for established, but what the application did there never happened (rule 4). */
+int rrc_conns_apply_outside(struct rrc_conns *conns, const struct rrc_rec *rec,
+			    struct rrc_error *err);
+
 /* One captured packet, from its IP header on, as rrc_conns_apply does for RRC_REC_PACKET. *conn
  * (may be NULL) gets whose it was, NULL if nobody's. */
 int rrc_conns_packet(struct rrc_conns *conns, const struct rrc_rec_packet *head, const void *bytes,

@@ -323,3 +323,11 @@ int rrc_conns_apply(struct rrc_conns *conns, const struct rrc_rec *rec, struct r
 		return rrc_fail(err, ret, "record %u of kind %u is damaged", rec->seq, rec->kind);
 	return ret ? rrc_fail(err, ret, "no memory for the table of connections") : 0;
 }
+
+int rrc_conns_apply_outside(struct rrc_conns *conns, const struct rrc_rec *rec,
+			    struct rrc_error *err)
+{
+	if (rec->kind != RRC_REC_CONN && rec->kind != RRC_REC_PACKET)
+		return 0;
+	return rrc_conns_apply(conns, rec, err);
+}

@@ -59,6 +59,9 @@ struct rrc_engine_report {
 
 struct rrc_engine;
 
+/* A run ends before the first record of which this is true. */
+bool rrc_log_ends(const struct rrc_rec *rec);
+
 /* Seizes the tree whose root is init (as seen from here): restored in a group stop, or stopped by the
  * caller's SIGSTOP. The log's records start right after the cut; they must stay where they are. */
 struct rrc_engine *rrc_engine_new(pid_t init, const void *log, size_t len,

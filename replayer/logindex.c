@@ -105,7 +105,7 @@ static int count_records(struct rrc_engine *e, struct rrc_error *err)
 }
 
 /* What cannot be replayed ends the replay before it (rule 4): nothing that came of it was let out. */
-static bool ends_replay(const struct rrc_rec *rec)
+bool rrc_log_ends(const struct rrc_rec *rec)
 {
 	/* A cut does not: it is of a checkpoint that was not committed when the primary died. */
 	if (rec->kind == RRC_REC_LOST)
@@ -142,7 +142,7 @@ int rrc_log_index(struct rrc_engine *e, struct rrc_error *err)
 	while ((rec = rrc_reclog_next(e->log, e->len, &off, NULL))) {
 		e->off[i] = (uint64_t)((const uint8_t *)rec - e->log);
 		e->next[i] = RRC_NO_REC;
-		if (e->end == e->n && ends_replay(rec)) {
+		if (e->end == e->n && rrc_log_ends(rec)) {
 			e->end = i;
 			e->rep.barrier_at = e->off[i];
 		}

@@ -40,13 +40,16 @@ static int load_log(struct takeover *t, struct rrc_error *err)
 {
 	struct rrc_session *s = t->s;
 	const struct rrc_rec *rec;
+	bool over = false; /* from here on nothing is re-executed */
 	size_t off = 0;
 	int ret = 0;
 
 	for (size_t i = 0; i < s->nkept && !ret; i++)
 		ret = rrc_epoch_log_add(&t->log, &s->kept[i].head, s->kept[i].payload, err);
-	while (!ret && (rec = rrc_reclog_next(t->log.buf, t->log.len, &off, err)))
-		ret = rrc_conns_apply(s->conns, rec, err);
+	while (!ret && (rec = rrc_reclog_next(t->log.buf, t->log.len, &off, err))) {
+		over |= rrc_log_ends(rec);
+		ret = (over ? rrc_conns_apply_outside : rrc_conns_apply)(s->conns, rec, err);
+	}
 	return ret;
 }
 

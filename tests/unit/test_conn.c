@@ -23,7 +23,7 @@ struct seg {
 	uint8_t row, dir;
 };
 
-static void apply(struct rrc_conns *c, struct rrc_rec rec, const struct seg *segs, int n)
+static struct rrc_rec *make_rec(struct rrc_rec rec, const struct seg *segs, int n)
 {
 	static uint8_t buf[1 << 20] __attribute__((aligned(8)));
 	size_t off = sizeof(rec) + (size_t)n * sizeof(struct rrc_seg);
@@ -41,7 +41,12 @@ static void apply(struct rrc_conns *c, struct rrc_rec rec, const struct seg *seg
 	memset(buf + off, 0, rec.size - off);
 	memcpy(buf, &rec, sizeof(rec));
 	cr_assert_eq(rrc_rec_check(buf, rec.size, &err), 0, "%s", err.msg);
-	cr_assert_eq(rrc_conns_apply(c, (struct rrc_rec *)buf, &err), 0, "%s", err.msg);
+	return (struct rrc_rec *)buf;
+}
+
+static void apply(struct rrc_conns *c, struct rrc_rec rec, const struct seg *segs, int n)
+{
+	cr_assert_eq(rrc_conns_apply(c, make_rec(rec, segs, n), &err), 0, "%s", err.msg);
 }
 
 static struct rrc_rec_conn birth_of(uint64_t cookie, uint16_t rport)
@@ -218,6 +223,36 @@ Test(conn, reads_that_take_and_reads_that_do_not)
 	call(c, __NR_readv, 1, 1, 0, NULL, 0);
 	call(c, __NR_read, -11, 0, 0, NULL, 0);
 	unread_is(c, "789abcdef");
+	rrc_conns_free(c);
+}
+
+/* Re-execution has ended before these: they must neither take bytes nor add any. */
+Test(conn, calls_that_are_not_executed_do_nothing)
+{
+	struct rrc_conns *c = one();
+	struct seg out = { "lost", 4, 0, RRC_SEG_IN };
+	struct rrc_rec rec = { .kind = RRC_REC_SYSCALL,
+			       .fdkind = RRC_FD_TCP,
+			       .obj = 7,
+			       .tid = 1,
+			       .pid = 1,
+			       .nr = __NR_write,
+			       .ret = 4,
+			       .args = { 5 } };
+
+	wrote(c, "sent");
+	in(c, 0, "0123456789");
+	call(c, __NR_read, 3, 0, 0, NULL, 0);
+	cr_assert_eq(rrc_conns_apply_outside(c, make_rec(rec, &out, 1), &err), 0, "%s", err.msg);
+	rec.nr = __NR_read;
+	rec.ret = 5;
+	cr_assert_eq(rrc_conns_apply_outside(c, make_rec(rec, NULL, 0), &err), 0, "%s", err.msg);
+	rec = (struct rrc_rec){ .kind = RRC_REC_CONN_STATE,
+				.obj = 7,
+				.args = { TCP_LAST_ACK, TCP_CLOSE } };
+	cr_assert_eq(rrc_conns_apply_outside(c, make_rec(rec, NULL, 0), &err), 0, "%s", err.msg);
+	unread_is(c, "3456789");
+	unacked_is(c, "sent");
 	rrc_conns_free(c);
 }
 

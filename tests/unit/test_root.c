@@ -41,6 +41,12 @@ Test(root, deletes_nothing_outside)
 		rrc_root_apply(help_path("%s/ckpt", dir), help_path("%s/layer", dir), &err);
 		cr_assert_eq(access(help_path("%s/out/f", dir), F_OK), 0, "%s", out[i]);
 	}
+	/* Not what a link stands for inside of it either: that has a name of its own. */
+	help_sh(dir, "mkdir layer/e && echo >layer/e/f && ln -s e layer/in");
+	help_write(help_path("%s/ckpt/fs.deleted", dir), "in/f", 5);
+	cr_assert_eq(rrc_root_apply(help_path("%s/ckpt", dir), help_path("%s/layer", dir), &err),
+		     0);
+	cr_assert_eq(access(help_path("%s/layer/e/f", dir), F_OK), 0);
 	/* A link itself goes, what it leads to does not; what is gone already is no error. */
 	help_write(help_path("%s/ckpt/fs.deleted", dir), "link\0d\0d/link\0nowhere/f", 24);
 	cr_assert_eq(rrc_root_apply(help_path("%s/ckpt", dir), help_path("%s/layer", dir), &err), 0,

@@ -63,8 +63,10 @@ LIB_OBJ := $(call obj,$(LIB_SRC))
 USER_OBJ := $(call obj,$(USER_SRC))
 REPLAY_OBJ := $(call obj,$(REPLAY_SRC))
 # The object that defines the shared maps comes first: libbpf 1.1 mislinks maps that are named before.
-BPF_OBJ := $(patsubst bpf/%.c,$(B)/bpf/%.o,bpf/record.bpf.c $(filter-out bpf/record.bpf.c,$(BPF_SRC)))
-SKELS := $(B)/bpf/rrc.skel.h
+# What the backup loads is an object of its own: kernels that lack what it needs refuse it.
+BPF_ALONE := bpf/reborn.bpf.c
+BPF_OBJ := $(patsubst bpf/%.c,$(B)/bpf/%.o,bpf/record.bpf.c $(filter-out bpf/record.bpf.c $(BPF_ALONE),$(BPF_SRC)))
+SKELS := $(B)/bpf/rrc.skel.h $(B)/bpf/reborn.skel.h
 GUESTS := $(patsubst tests/guests/%.c,$(B)/guests/%,$(GUEST_SRC))
 TOOLS := $(patsubst tests/%.c,$(B)/tests/%,$(TOOL_SRC))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(FUZZ_SRC))
@@ -133,6 +135,10 @@ $(B)/bpf/rrc.skel.h: $(B)/bpf/rrc.o
 	$(call say,SKEL,$@)
 	$(Q)$(BPFTOOL) gen skeleton $< name rrc_bpf >$@.tmp && mv $@.tmp $@
 
+$(B)/bpf/reborn.skel.h: $(B)/bpf/reborn.bpf.o
+	$(call say,SKEL,$@)
+	$(Q)$(BPFTOOL) gen skeleton $< name reborn_bpf >$@.tmp && mv $@.tmp $@
+
 $(USER_OBJ) $(REPLAY_OBJ): | $(SKELS)
 
 # Small programs: guests (one family of calls each) and the tools of the lab.
@@ -145,6 +151,8 @@ $(B)/tests/%: tests/%.c
 	$(call say,TOOL,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -O2 -g -std=gnu11 $(WARN) -D_GNU_SOURCE -o $@ $< -lpthread -lcrypto
+
+$(addprefix $(B)/tests/e2e/tcp-states-,client server): tests/e2e/tcp-states.h
 
 $(filter $(B)/tests/faults/%,$(TOOLS)): $(wildcard tests/faults/*.h)
 

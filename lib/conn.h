@@ -114,6 +114,11 @@ const struct rrc_conns_stats *rrc_conns_stats(const struct rrc_conns *conns);
 /* Calls fn on each connection; stops when it returns non-zero and returns that. fn must not remove. */
 int rrc_conns_each(struct rrc_conns *conns, int (*fn)(struct rrc_conn *conn, void *ctx), void *ctx);
 
+/* The same for each SYN that came in lately and has led to no connection yet, the oldest first. */
+typedef int (*rrc_syn_fn)(const struct rrc_packet *syn, const struct rrc_rec_packet *head,
+			  uint64_t ns, void *ctx);
+int rrc_conns_each_syn(struct rrc_conns *conns, rrc_syn_fn fn, void *ctx);
+
 /* The table as bytes, with magic, version, lengths and checksum. *buf is the caller's to free. */
 int rrc_conns_save(const struct rrc_conns *conns, uint8_t **buf, size_t *len,
 		   struct rrc_error *err);

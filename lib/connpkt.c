@@ -224,6 +224,28 @@ int rrc_conns_use_early(struct rrc_conns *conns, struct rrc_conn *conn)
 	return ret;
 }
 
+static bool is_syn(const struct rrc_packet *pkt)
+{
+	return (pkt->flags & (RRC_TCP_SYN | RRC_TCP_ACK | RRC_TCP_RST)) == RRC_TCP_SYN;
+}
+
+int rrc_conns_each_syn(struct rrc_conns *conns, rrc_syn_fn fn, void *ctx)
+{
+	for (unsigned int i = 0; i < RRC_CONN_EARLY_PACKETS; i++) {
+		struct rrc_early *e =
+			&conns->early[(conns->early_next + i) % RRC_CONN_EARLY_PACKETS];
+		struct rrc_packet pkt;
+		int ret = 0;
+
+		if (e->bytes && !rrc_packet_parse(e->bytes, e->head.len, false, &pkt) &&
+		    is_syn(&pkt))
+			ret = fn(&pkt, &e->head, e->ns, ctx);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
 int rrc_conns_packet(struct rrc_conns *conns, const struct rrc_rec_packet *head, const void *bytes,
 		     uint64_t ns, struct rrc_conn **found, struct rrc_error *err)
 {
@@ -250,7 +272,8 @@ int rrc_conns_packet(struct rrc_conns *conns, const struct rrc_rec_packet *head,
 		ret = take_packet(conns, conn, &pkt, head, ns);
 	else
 		conns->stats.unknown++;
-	if (!conn && (pkt.len || pkt.flags & RRC_TCP_FIN) && !(pkt.flags & RRC_TCP_RST))
+	if (is_syn(&pkt) ||
+	    (!conn && (pkt.len || pkt.flags & RRC_TCP_FIN) && !(pkt.flags & RRC_TCP_RST)))
 		ret = rrc_conns_keep_early(conns, head, bytes, ns);
 	if (found)
 		*found = conn;

@@ -247,7 +247,7 @@ static uint8_t *build_ether(const struct rrc_bare *bare, uint8_t *p)
 
 size_t rrc_packet_build(const struct rrc_bare *bare, uint8_t *buf)
 {
-	size_t hlen = TCP_HLEN + (bare->ts ? TS_OPT_LEN : 0);
+	size_t hlen = TCP_HLEN + (bare->opts ? bare->opts_len : bare->ts ? TS_OPT_LEN : 0);
 	size_t tcp_len = hlen + (bare->byte ? 1 : bare->len);
 	uint8_t *p = build_ether(bare, buf);
 	uint64_t sum;
@@ -261,7 +261,9 @@ size_t rrc_packet_build(const struct rrc_bare *bare, uint8_t *buf)
 	p[12] = (uint8_t)(hlen / 4 << 4);
 	p[13] = bare->flags;
 	put16(p + 14, bare->win);
-	if (bare->ts) {
+	if (bare->opts) {
+		memcpy(p + TCP_HLEN, bare->opts, bare->opts_len);
+	} else if (bare->ts) {
 		p[20] = p[21] = 1;
 		p[22] = 8;
 		p[23] = 10;

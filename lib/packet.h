@@ -16,8 +16,9 @@
 #define RRC_TCP_PSH 0x08
 #define RRC_TCP_ACK 0x10
 
-/* Longest frame made here: Ethernet, IPv6, ICMP, and the begin of the packet that it is about. */
-#define RRC_PACKET_BARE_MAX (14 + 40 + 8 + 40 + 8)
+/* Longest frame made here: Ethernet, IPv6, and either TCP with all options, or ICMP and the begin of
+ * the packet that it is about. */
+#define RRC_PACKET_BARE_MAX (14 + 40 + 20 + 40)
 
 enum rrc_packet_opts {
 	RRC_PKT_MSS = 1 << 0,
@@ -68,6 +69,8 @@ struct rrc_bare {
 	bool byte; /* with one byte of payload (0) */
 	const void *data; /* or with these */
 	size_t len;
+	const uint8_t *opts; /* options in place of the timestamps: a multiple of 4 bytes */
+	uint8_t opts_len; /* at most 40 */
 };
 
 /* Makes an Ethernet frame with checksums; returns its length. buf has RRC_PACKET_BARE_MAX bytes and

@@ -129,10 +129,12 @@ static int set_options(int sock, const struct rrc_conn *conn, const struct rrc_t
 
 	if (b->sack_ok)
 		opt[n++] = (struct tcp_repair_opt){ .opt_code = 4 };
-	if (b->wscale_ok)
-		opt[n++] = (struct tcp_repair_opt){
-			.opt_code = 3, .opt_val = b->snd_wscale | (uint32_t)b->rcv_wscale << 16
-		};
+	/* Without scaling too, as a scale of 0: else the one that connect chose stays, and the client
+	 * is told 1/128 of the window. */
+	opt[n++] = (struct tcp_repair_opt){
+		.opt_code = 3,
+		.opt_val = b->wscale_ok ? b->snd_wscale | (uint32_t)b->rcv_wscale << 16 : 0
+	};
 	if (b->tstamp_ok)
 		opt[n++] = (struct tcp_repair_opt){ .opt_code = 8 };
 	opt[n++] = (struct tcp_repair_opt){ .opt_code = 2, .opt_val = b->mss_clamp };

@@ -31,9 +31,12 @@ static int give_fin(struct rrc_rawlink *link, const struct rrc_conn *conn, uint6
 }
 
 int rrc_closing_resume(struct rrc_rawlink *link, struct rrc_tcp_fix *fix,
-		       const struct rrc_conn *conn, struct rrc_error *err)
+		       const struct rrc_conn *conn, bool held, struct rrc_error *err)
 {
-	bool fin_in = rrc_conn_fin_in(conn), first = we_closed_first(conn);
+	/* The client of one that is gone may answer our FIN with a reset: behind its own FIN that
+	 * takes nothing from the application. */
+	bool fin_in = rrc_conn_fin_in(conn),
+	     first = we_closed_first(conn) && !(conn->s.gone && held);
 	int ret = 0;
 
 	if (fin_in && !first)

@@ -12,10 +12,12 @@
 #include "ingress.h"
 #include "nl.h"
 #include "rawlink.h"
+#include "unaccepted.h"
 #include "util.h"
 
 #define ASK_NS	    5000000ull /* a living client on the same network answers within 0.3 ms */
 #define ASK_EACH_NS 20000ull /* more time for many clients */
+#define GONE_AGE_NS 10000000000ll
 #define REVERTS	    5 /* doublings of a client's timer that are taken back: 6 s of silence */
 #define TSO_MAX	    65536 /* a burst; TCP waits for a whole one to fit into the window */
 #define TS_LEN	    12 /* what the timestamps take of each segment */
@@ -37,18 +39,21 @@ struct rrc_takeover {
 	struct rrc_tcp_place place;
 	struct one *all;
 	uint32_t n;
+	struct rrc_conn **waiting; /* those that are not accepted, by birth */
+	uint32_t nwaiting;
+	struct rrc_unaccepted *unaccepted; /* NULL: this kernel cannot */
 };
 
 static const char *const what_names[RRC_TAKEN_WHATS] = {
-	[RRC_TAKEN_REBUILT] = "rebuilt",
-	[RRC_TAKEN_FINISHING] = "finishing",
-	[RRC_TAKEN_RESET] = "reset",
+	[RRC_TAKEN_REBUILT] = "rebuilt",     [RRC_TAKEN_REBORN] = "to be accepted",
+	[RRC_TAKEN_FINISHING] = "finishing", [RRC_TAKEN_RESET] = "reset",
 	[RRC_TAKEN_CLOSED] = "closed",
 };
 
 static const char *const why_names[RRC_WHYS] = {
 	[RRC_WHY_NONE] = "",
-	[RRC_WHY_NOT_ACCEPTED] = "not accepted by the application yet",
+	[RRC_WHY_NOT_ACCEPTED] =
+		"not accepted by the application, and the listener cannot have it again",
 	[RRC_WHY_NO_SOCKET] = "the restored container has no socket for it",
 	[RRC_WHY_LOST] = "bytes of it are missing in the log",
 	[RRC_WHY_OVER] = "both ends had finished",
@@ -111,8 +116,10 @@ static void drop_all(struct rrc_takeover *t)
 		if (t->all[i].sock >= 0)
 			close(t->all[i].sock);
 	free(t->all);
+	free(t->waiting);
 	t->all = NULL;
-	t->n = 0;
+	t->waiting = NULL;
+	t->n = t->nwaiting = 0;
 }
 
 void rrc_takeover_free(struct rrc_takeover *t)
@@ -121,6 +128,7 @@ void rrc_takeover_free(struct rrc_takeover *t)
 		return;
 	drop_all(t);
 	open_ingress(t, NULL);
+	rrc_unaccepted_free(t->unaccepted);
 	rrc_rawlink_close(&t->link);
 	free(t);
 }
@@ -152,20 +160,27 @@ static int add_one(struct rrc_conn *conn, void *ctx)
 	o->sock = t->opts->lookup(t->opts->ctx, conn->s.birth.cookie);
 	if (o->sock >= 0)
 		return 0;
-	if (rrc_conn_fin_sent(conn))
+	if (rrc_conn_fin_sent(conn)) {
 		decide(o, RRC_TAKEN_FINISHING, RRC_WHY_NONE);
-	else
-		decide(o, RRC_TAKEN_RESET,
-		       conn->s.accepted ? RRC_WHY_NO_SOCKET : RRC_WHY_NOT_ACCEPTED);
+	} else if (conn->s.accepted) {
+		decide(o, RRC_TAKEN_RESET, RRC_WHY_NO_SOCKET);
+	} else if (conn->s.peer_rst) {
+		decide(o, RRC_TAKEN_CLOSED, RRC_WHY_PEER_RESET);
+	} else {
+		decide(o, RRC_TAKEN_REBORN, RRC_WHY_NONE);
+		t->waiting[t->nwaiting++] = conn;
+	}
 	return 0;
 }
 
 /* ---- the clients ---- */
 
-/* One that the application alone still holds has no client any more. */
+/* What was never answered needs no question; one that the application alone still holds has no client
+ * any more. */
 static bool wants_answer(const struct one *o)
 {
-	return o->what != RRC_TAKEN_CLOSED && !(o->conn->s.gone && o->sock >= 0);
+	return o->what != RRC_TAKEN_CLOSED && o->what != RRC_TAKEN_REBORN &&
+	       !(o->conn->s.gone && o->sock >= 0);
 }
 
 static void ask_all(struct rrc_takeover *t, bool again)
@@ -276,6 +291,21 @@ static void refused(struct one *o, struct rrc_takeover_report *rep, const struct
 	decide(o, RRC_TAKEN_RESET, RRC_WHY_FAILED);
 }
 
+/*
+ * Both ends had finished, so mostly there is no client any more, and it said so. One that asked for our
+ * last acknowledgement just before will ask again, also if it cannot be reached right now.
+ */
+static bool is_over(const struct rrc_takeover *t, const struct one *o)
+{
+	const struct rrc_conn *conn = o->conn;
+	int64_t age =
+		(int64_t)rrc_now_ns(CLOCK_MONOTONIC) + t->opts->skew_ns - (int64_t)conn->s.seen_ns;
+
+	if (!conn->s.gone || o->sock >= 0)
+		return false;
+	return conn->s.peer_rst || (!o->answered && age > GONE_AGE_NS);
+}
+
 static void rebuild(struct rrc_takeover *t, struct one *o, struct rrc_takeover_report *rep)
 {
 	struct rrc_conn *conn = o->conn;
@@ -283,7 +313,7 @@ static void rebuild(struct rrc_takeover *t, struct one *o, struct rrc_takeover_r
 
 	if (o->what != RRC_TAKEN_REBUILT && o->what != RRC_TAKEN_FINISHING)
 		return;
-	if (conn->s.gone && o->sock < 0 && (conn->s.peer_rst || !o->answered)) {
+	if (is_over(t, o)) {
 		decide(o, RRC_TAKEN_CLOSED, RRC_WHY_OVER);
 		return;
 	}
@@ -336,6 +366,42 @@ static void rebuild_wide(struct rrc_takeover *t, struct one *o, struct rrc_takeo
 	mnl_socket_close(nl);
 }
 
+/* ---- those that are not accepted ---- */
+
+static void expect_unaccepted(struct rrc_takeover *t, struct rrc_conns *conns,
+			      struct rrc_takeover_report *rep)
+{
+	struct rrc_error why = { 0 };
+
+	rrc_unaccepted_free(t->unaccepted);
+	t->unaccepted =
+		rrc_unaccepted_expect(t->opts->reborn, t->opts->netns, t->ifindex, t->opts->cfg,
+				      &t->place, conns, t->waiting, t->nwaiting, &why);
+	if (!t->unaccepted && t->nwaiting && !rep->failure.exit)
+		rep->failure = why;
+}
+
+static void make_unaccepted(struct rrc_takeover *t, struct rrc_conns *conns,
+			    struct rrc_takeover_report *rep)
+{
+	for (uint32_t i = 0; i < t->nwaiting; i++) {
+		struct rrc_conn *conn = t->waiting[i];
+
+		if (!t->unaccepted || rrc_unaccepted_make(t->unaccepted, &t->link, conn))
+			decide(&t->all[conn->mark], RRC_TAKEN_RESET, RRC_WHY_NOT_ACCEPTED);
+		else
+			rep->unread += conn->s.rcvd;
+	}
+	if (t->unaccepted)
+		rep->handshakes = rrc_unaccepted_answer(t->unaccepted, &t->link, conns);
+}
+
+void rrc_takeover_again(struct rrc_takeover *t, struct rrc_conns *conns)
+{
+	if (t->unaccepted)
+		rrc_unaccepted_answer(t->unaccepted, &t->link, conns);
+}
+
 static bool goes_on(const struct one *o)
 {
 	return o->what == RRC_TAKEN_REBUILT || o->what == RRC_TAKEN_FINISHING;
@@ -357,7 +423,7 @@ static void nudge_all(struct rrc_takeover *t)
 	for (uint32_t i = 0; i < t->n; i++) {
 		struct one *o = &t->all[i];
 
-		if (goes_on(o))
+		if (goes_on(o) && !o->conn->s.gone)
 			nudge_one(t, o);
 		else if (o->what == RRC_TAKEN_RESET)
 			rrc_rawlink_reset(&t->link, o->conn);
@@ -375,7 +441,8 @@ static void resume_all(struct rrc_takeover *t, struct rrc_takeover_report *rep)
 
 		if (!goes_on(o))
 			continue;
-		if (!rrc_closing_resume(&t->link, &o->fix, o->conn, &err)) {
+		if (!rrc_closing_resume(&t->link, &o->fix, o->conn, o->what == RRC_TAKEN_REBUILT,
+					&err)) {
 			rep->resent += o->conn->s.written - o->conn->s.acked;
 			continue;
 		}
@@ -400,7 +467,7 @@ static int fill_report(struct rrc_takeover *t, struct rrc_takeover_report *rep)
 		rep->total++;
 		rep->what[o->what]++;
 		rep->why[o->why]++;
-		if (o->what == RRC_TAKEN_REBUILT)
+		if (o->what == RRC_TAKEN_REBUILT || o->what == RRC_TAKEN_REBORN)
 			continue;
 		e = &rep->entries[rep->nentries++];
 		*e = (struct rrc_takeover_entry){ .cookie = o->conn->s.birth.cookie,
@@ -432,10 +499,12 @@ int rrc_takeover_connections(struct rrc_takeover *t, struct rrc_conns *conns,
 	drop_all(t);
 	t->place = (struct rrc_tcp_place){ .skew_ns = t->opts->skew_ns, .ifindex = t->ifindex };
 	t->all = calloc(rrc_conns_count(conns) + 1, sizeof(*t->all));
-	if (!t->all)
+	t->waiting = calloc(rrc_conns_count(conns) + 1, sizeof(*t->waiting));
+	if (!t->all || !t->waiting)
 		return rrc_fail(err, -ENOMEM, "no memory to take %zu connections over",
 				rrc_conns_count(conns));
 	rrc_conns_each(conns, add_one, t);
+	expect_unaccepted(t, conns, rep);
 	ret = ask(t, conns, rep, err);
 	if (ret)
 		return ret;
@@ -449,8 +518,10 @@ int rrc_takeover_connections(struct rrc_takeover *t, struct rrc_conns *conns,
 	if (ret)
 		return ret;
 	release_all(t, rep);
+	make_unaccepted(t, conns, rep);
 	nudge_all(t);
 	resume_all(t, rep);
+	rrc_rawlink_deafen(&t->link);
 	rep->ask_ns = t1 - t0;
 	rep->rebuild_ns = t2 - t1;
 	rep->resume_ns = rrc_now_ns(CLOCK_MONOTONIC) - t2;

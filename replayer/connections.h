@@ -24,6 +24,8 @@ struct rrc_takeover_opts {
 	int64_t skew_ns; /* CLOCK_MONOTONIC of the dead primary, minus ours */
 	uint64_t ask_ns; /* how long to wait for clients that do not answer; 0: 5 ms */
 
+	struct rrc_reborn *reborn; /* loaded in advance; NULL: when it is needed */
+
 	/* A descriptor (a duplicate, which is closed here) of the container's socket that has this
 	 * cookie in the log; negative: there is none. Its thread is stopped. */
 	int (*lookup)(void *ctx, uint64_t cookie);
@@ -32,6 +34,7 @@ struct rrc_takeover_opts {
 
 enum rrc_takeover_what {
 	RRC_TAKEN_REBUILT = 0, /* goes on in the application's own socket */
+	RRC_TAKEN_REBORN, /* waits in the listener to be accepted */
 	RRC_TAKEN_FINISHING, /* the application closed it: a socket of ours sends the rest */
 	RRC_TAKEN_RESET, /* the client got a RST */
 	RRC_TAKEN_CLOSED, /* nobody to tell: the application finds it closed */
@@ -40,7 +43,7 @@ enum rrc_takeover_what {
 
 enum rrc_takeover_reason {
 	RRC_WHY_NONE = 0,
-	RRC_WHY_NOT_ACCEPTED, /* complete, but the application had not accepted it yet */
+	RRC_WHY_NOT_ACCEPTED, /* by the application, and it cannot be recreated in the listener */
 	RRC_WHY_NO_SOCKET, /* the restored container has no socket for it */
 	RRC_WHY_LOST, /* bytes of it are missing in the log */
 	RRC_WHY_PEER_RESET, /* the client has reset it */
@@ -60,6 +63,7 @@ struct rrc_takeover_report {
 	uint32_t total;
 	uint32_t what[RRC_TAKEN_WHATS], why[RRC_WHYS];
 	uint32_t answered; /* clients that said what they have */
+	uint32_t handshakes; /* under way, answered once more */
 	uint64_t resent, unread; /* bytes sent again, given back to receive queues */
 	uint64_t ask_ns, rebuild_ns, resume_ns;
 	struct rrc_takeover_entry *entries; /* those that were not rebuilt; to be freed */
@@ -79,7 +83,11 @@ struct rrc_takeover *rrc_takeover_prepare(const struct rrc_takeover_opts *opts,
 int rrc_takeover_connections(struct rrc_takeover *t, struct rrc_conns *conns,
 			     struct rrc_takeover_report *report, struct rrc_error *err);
 
-/* Also opens the ingress if that has not happened. */
+/* Some time later, as often as is liked: answers those handshakes again whose client is still silent. */
+void rrc_takeover_again(struct rrc_takeover *t, struct rrc_conns *conns);
+
+/* Also opens the ingress if that has not happened. Clients whose handshake was under way may complete it
+ * until then. */
 void rrc_takeover_free(struct rrc_takeover *t);
 
 void rrc_takeover_report_free(struct rrc_takeover_report *report);

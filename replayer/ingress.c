@@ -17,8 +17,7 @@
 #include "nl.h"
 #include "util.h"
 
-#define HANDLE 0x52524301u /* of our filter; priority 1 is before the recorder's */
-#define PRIO   1
+#define HANDLE 0x52524301u /* of our filters */
 
 #define INSN(c, d, s, o, i)                                                         \
 	{                                                                           \
@@ -76,46 +75,46 @@ static int add_clsact(struct mnl_socket *nl, uint32_t ifindex)
 	return ret == -EEXIST ? 0 : ret;
 }
 
-static struct nlmsghdr *filter_msg(char *buf, uint16_t type, uint16_t flags, uint32_t ifindex)
+static struct nlmsghdr *filter_msg(char *buf, uint16_t type, uint16_t flags, uint32_t ifindex,
+				   uint16_t prio)
 {
 	struct tcmsg *tcm;
 	struct nlmsghdr *nlh = tc_msg(buf, type, flags, ifindex, &tcm);
 
 	tcm->tcm_handle = HANDLE;
 	tcm->tcm_parent = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS);
-	tcm->tcm_info = TC_H_MAKE(PRIO << 16, htons(ETH_P_ALL));
+	tcm->tcm_info = TC_H_MAKE((uint32_t)prio << 16, htons(ETH_P_ALL));
 	mnl_attr_put_strz(nlh, TCA_KIND, "bpf");
 	return nlh;
 }
 
-int rrc_ingress_close(int netns, uint32_t ifindex, struct rrc_error *err)
+int rrc_ingress_add(int netns, uint32_t ifindex, uint16_t prio, int prog, const char *name,
+		    struct rrc_error *err)
 {
 	struct mnl_socket *nl = rrc_nl_open(netns, err);
 	char buf[RRC_NL_MSG];
 	struct nlmsghdr *nlh;
 	struct nlattr *opts;
-	int prog, ret;
+	int ret;
 
 	if (!nl)
 		return err ? err->code : -EIO;
-	prog = load_drop();
-	ret = prog < 0 ? prog : add_clsact(nl, ifindex);
+	ret = add_clsact(nl, ifindex);
 	if (!ret) {
-		nlh = filter_msg(buf, RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE, ifindex);
+		nlh = filter_msg(buf, RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE, ifindex, prio);
 		opts = mnl_attr_nest_start(nlh, TCA_OPTIONS);
 		mnl_attr_put_u32(nlh, TCA_BPF_FD, (uint32_t)prog);
-		mnl_attr_put_strz(nlh, TCA_BPF_NAME, "rrc_ingress");
+		mnl_attr_put_strz(nlh, TCA_BPF_NAME, name);
 		mnl_attr_put_u32(nlh, TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
 		mnl_attr_nest_end(nlh, opts);
 		ret = rrc_nl_talk(nl, nlh, NULL, NULL);
 	}
-	if (prog >= 0)
-		close(prog);
 	mnl_socket_close(nl);
-	return ret ? rrc_fail(err, ret, "close the container's ingress: %s", strerror(-ret)) : 0;
+	return ret ? rrc_fail(err, ret, "put %s on the container's link: %s", name, strerror(-ret))
+		   : 0;
 }
 
-int rrc_ingress_open(int netns, uint32_t ifindex, struct rrc_error *err)
+int rrc_ingress_remove(int netns, uint32_t ifindex, uint16_t prio, struct rrc_error *err)
 {
 	struct mnl_socket *nl = rrc_nl_open(netns, err);
 	char buf[RRC_NL_MSG];
@@ -123,7 +122,23 @@ int rrc_ingress_open(int netns, uint32_t ifindex, struct rrc_error *err)
 
 	if (!nl)
 		return err ? err->code : -EIO;
-	ret = rrc_nl_talk(nl, filter_msg(buf, RTM_DELTFILTER, 0, ifindex), NULL, NULL);
+	ret = rrc_nl_talk(nl, filter_msg(buf, RTM_DELTFILTER, 0, ifindex, prio), NULL, NULL);
 	mnl_socket_close(nl);
 	return ret ? rrc_fail(err, ret, "open the container's ingress: %s", strerror(-ret)) : 0;
+}
+
+int rrc_ingress_close(int netns, uint32_t ifindex, struct rrc_error *err)
+{
+	int prog = load_drop(), ret;
+
+	if (prog < 0)
+		return rrc_fail(err, prog, "close the container's ingress: %s", strerror(-prog));
+	ret = rrc_ingress_add(netns, ifindex, RRC_INGRESS_CLOSED, prog, "rrc_ingress", err);
+	close(prog);
+	return ret;
+}
+
+int rrc_ingress_open(int netns, uint32_t ifindex, struct rrc_error *err)
+{
+	return rrc_ingress_remove(netns, ifindex, RRC_INGRESS_CLOSED, err);
 }

@@ -2,6 +2,7 @@
 /* Bare segments to the clients and in their name, see rawlink.h. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
@@ -179,6 +180,44 @@ int rrc_rawlink_reset(struct rrc_rawlink *link, const struct rrc_conn *conn)
 	return queue(link, &f);
 }
 
+static uint8_t *put32(uint8_t *p, uint32_t val)
+{
+	val = htonl(val);
+	memcpy(p, &val, 4);
+	return p + 4;
+}
+
+int rrc_rawlink_synack(struct rrc_rawlink *link, const struct rrc_packet *syn, const uint8_t mac[6],
+		       uint16_t mss, uint8_t wscale)
+{
+	uint8_t opts[40], *p = opts;
+	uint32_t now = (uint32_t)(rrc_now_ns(CLOCK_MONOTONIC) / 1000000);
+	struct rrc_bare f = {
+		.family = syn->family,
+		.sport = syn->dport,
+		.dport = syn->sport,
+		.seq = now * 2654435761u,
+		.ack = syn->seq + 1,
+		.win = 0x7fff,
+		.flags = RRC_TCP_SYN | RRC_TCP_ACK,
+		.opts = opts,
+	};
+
+	memcpy(f.src, syn->dst, 16);
+	memcpy(f.dst, syn->src, 16);
+	memcpy(f.mac_src, link->mac, 6);
+	memcpy(f.mac_dst, mac, 6);
+	p = put32(p, 0x02040000u | mss);
+	if (syn->opts & RRC_PKT_SACK_OK)
+		p = put32(p, 0x01010402);
+	if (syn->opts & RRC_PKT_TS)
+		p = put32(put32(put32(p, 0x0101080a), now), syn->tsval);
+	if (syn->opts & RRC_PKT_WSCALE)
+		p = put32(p, 0x01030300u | wscale);
+	f.opts_len = (uint8_t)(p - opts);
+	return queue(link, &f);
+}
+
 int rrc_rawlink_inject(struct rrc_rawlink *link, const struct rrc_conn *conn, uint8_t flags,
 		       uint64_t in, uint64_t ack, const void *data, size_t len)
 {
@@ -203,6 +242,16 @@ int rrc_rawlink_inject(struct rrc_rawlink *link, const struct rrc_conn *conn, ui
 	memcpy(f.mac_src, conn->s.mac_peer, 6);
 	memcpy(f.mac_dst, link->mac, 6);
 	return send(link->inject, frame, rrc_packet_build(&f, frame), 0) < 0 ? -errno : 0;
+}
+
+void rrc_rawlink_deafen(struct rrc_rawlink *link)
+{
+	struct sock_filter none = BPF_STMT(BPF_RET | BPF_K, 0);
+	struct sock_fprog prog = { .len = 1, .filter = &none };
+
+	setsockopt(link->sock, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog));
+	while (recv(link->sock, link->buf, BUF_SIZE, MSG_DONTWAIT) > 0)
+		;
 }
 
 int rrc_rawlink_read(struct rrc_rawlink *link, struct rrc_conns *conns, struct rrc_conn **conn,

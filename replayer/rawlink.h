@@ -42,6 +42,10 @@ int rrc_rawlink_reset(struct rrc_rawlink *link, const struct rrc_conn *conn);
 /* The client's timer may have been doubled several times meanwhile. Each such message, after an ack,
  * takes one doubling back, and retransmits at once if the timer had run out by then (RFC 6069). */
 int rrc_rawlink_revert_timer(struct rrc_rawlink *link, const struct rrc_conn *conn);
+/* Answers a SYN, from our MAC to the one that it came from, with options as the SYN has them. Its first
+ * byte's number is of no account: see rrc_reborn_expect_syn. */
+int rrc_rawlink_synack(struct rrc_rawlink *link, const struct rrc_packet *syn, const uint8_t mac[6],
+		       uint16_t mss, uint8_t wscale);
 int rrc_rawlink_flush(struct rrc_rawlink *link);
 
 /* A segment in the client's name into our own kernel, at once: flags (and ACK) at place `in` of what
@@ -49,6 +53,9 @@ int rrc_rawlink_flush(struct rrc_rawlink *link);
  * kernel takes in any state. */
 int rrc_rawlink_inject(struct rrc_rawlink *link, const struct rrc_conn *conn, uint8_t flags,
 		       uint64_t in, uint64_t ack, const void *data, size_t len);
+
+/* Nothing more is heard. */
+void rrc_rawlink_deafen(struct rrc_rawlink *link);
 
 /* Takes in one packet that came in: 1 and its connection (or NULL) in *conn; 0: there is none now. */
 int rrc_rawlink_read(struct rrc_rawlink *link, struct rrc_conns *conns, struct rrc_conn **conn,

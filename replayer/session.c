@@ -9,6 +9,7 @@
 
 #include "log.h"
 #include "root.h"
+#include "reborn.h"
 #include "session.h"
 #include "steer.h"
 #include "util.h"
@@ -71,6 +72,7 @@ void rrc_session_free(struct rrc_session *s)
 	rrc_link_close(&s->log);
 	if (s->net_ready) {
 		rrc_announce_close(&s->announcer);
+		rrc_reborn_free(s->reborn);
 		rrc_netcfg_unmake(s->hostif, NULL);
 	}
 	if (s->netns >= 0)

@@ -55,6 +55,7 @@ struct rrc_session {
 	char hostif[16];
 	struct rrc_netcfg cfg;
 	struct rrc_announcer announcer;
+	struct rrc_reborn *reborn; /* NULL: this kernel has it not */
 };
 
 struct rrc_session *rrc_session_new(const struct rrc_daemon_opts *o, const struct rrc_hello *h,

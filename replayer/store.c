@@ -11,6 +11,7 @@
 #include "reclog.h"
 #include "recording.h"
 #include "root.h"
+#include "reborn.h"
 #include "session.h"
 #include "util.h"
 
@@ -143,6 +144,7 @@ static int prepare_net(struct rrc_session *s, const struct rrc_manifest *m, stru
 	if (!ret)
 		ret = rrc_announce_open(&s->announcer, s->netns, &s->cfg, err);
 	s->net_ready = !ret;
+	s->reborn = rrc_reborn_load(NULL); /* NULL where the kernel cannot: the takeover says so */
 	return ret;
 }
 

@@ -23,6 +23,7 @@
 
 #define RRC_MARGIN_NS	  5000000ull /* between the end of the lease and our first packet */
 #define RRC_ANNOUNCEMENTS 6
+#define RRC_SETTLED_MS	  60000 /* whoever has not completed a handshake by then has given up */
 
 struct takeover {
 	struct rrc_session *s;
@@ -168,6 +169,7 @@ static int go_live(struct takeover *t, struct rrc_error *err)
 		.cfg = &s->cfg,
 		.hostif = s->hostif,
 		.skew_ns = s->skew_ns,
+		.reborn = s->reborn,
 		.lookup = lookup,
 		.ctx = t,
 	};
@@ -191,12 +193,14 @@ static int go_live(struct takeover *t, struct rrc_error *err)
 	rrc_event(
 		"live",
 		"\"container\":%s,\"pid\":%d,\"records\":%llu,\"restore_ms\":%.1f,\"replay_ms\":%.1f,"
-		"\"takeover_ms\":%.1f,\"attempts\":%u,\"connections\":%u,\"rebuilt\":%u,\"reset\":%u,"
+		"\"takeover_ms\":%.1f,\"attempts\":%u,\"connections\":%u,\"rebuilt\":%u,\"to_accept\":%u,"
+		"\"handshakes\":%u,\"finishing\":%u,\"reset\":%u,"
 		"\"barrier_at\":%llu",
 		rrc_json_string(text, sizeof(text), s->name), t->init,
 		(unsigned long long)t->report.passed, (double)(t->restored - t->began) / 1e6,
 		(double)(t->replayed - t->restored) / 1e6, (double)(t->live - t->began) / 1e6,
 		t->tries + 1, report.total, report.what[RRC_TAKEN_REBUILT],
+		report.what[RRC_TAKEN_REBORN], report.handshakes, report.what[RRC_TAKEN_FINISHING],
 		report.what[RRC_TAKEN_RESET], (unsigned long long)t->report.barrier_at);
 	tell_connections(t, &report);
 	rrc_takeover_report_free(&report);
@@ -213,12 +217,20 @@ static void keep(struct takeover *t)
 		struct pollfd p[2] = { { pidfd, POLLIN, 0 },
 				       { announcing ? t->s->announcer.timer : -1, POLLIN, 0 } };
 
-		if (poll(p, 2, -1) < 0 && errno != EINTR)
+		int n = poll(p, 2, t->net ? RRC_SETTLED_MS : -1);
+
+		if (p[0].revents || (n < 0 && errno != EINTR))
 			break;
-		if (p[0].revents)
-			break;
-		if (p[1].revents && rrc_announce_again(&t->s->announcer, NULL) <= 0)
+		if (!n) {
+			rrc_takeover_free(t->net);
+			t->net = NULL;
+		}
+		if (n <= 0 || !p[1].revents)
+			continue;
+		if (rrc_announce_again(&t->s->announcer, NULL) <= 0)
 			announcing = 0;
+		if (t->net)
+			rrc_takeover_again(t->net, t->s->conns);
 	}
 	rrc_event("stopped", "\"pid\":%d", t->init);
 	rrc_takeover_free(t->net);

@@ -276,11 +276,13 @@ static void fail_primary(struct world *w)
 
 static void print_report(const struct rrc_takeover_report *rep)
 {
-	printf("takeover: %u connections, %u rebuilt, %u finishing, %u reset, %u closed; %u clients answered; "
+	printf("takeover: %u connections, %u rebuilt, %u to be accepted, %u finishing, %u reset, %u closed; "
+	       "%u handshakes; %u clients answered; "
 	       "%llu bytes sent again, %llu unread; ask %.2f ms, rebuild %.2f ms, resume %.2f ms\n",
-	       rep->total, rep->what[0], rep->what[1], rep->what[2], rep->what[3], rep->answered,
-	       (unsigned long long)rep->resent, (unsigned long long)rep->unread, rep->ask_ns / 1e6,
-	       rep->rebuild_ns / 1e6, rep->resume_ns / 1e6);
+	       rep->total, rep->what[0], rep->what[1], rep->what[2], rep->what[3], rep->what[4],
+	       rep->handshakes, rep->answered, (unsigned long long)rep->resent,
+	       (unsigned long long)rep->unread, rep->ask_ns / 1e6, rep->rebuild_ns / 1e6,
+	       rep->resume_ns / 1e6);
 	if (rep->failure.exit)
 		printf("first refusal: %s\n", rep->failure.msg);
 	for (uint32_t i = 0; i < rep->nentries && i < 10; i++)

@@ -473,6 +473,35 @@ Test(conn, ends_that_leave_nothing)
 	rrc_conns_free(c);
 }
 
+static int count_syn(const struct rrc_packet *syn, const struct rrc_rec_packet *head, uint64_t ns,
+		     void *ctx)
+{
+	cr_assert_eq(syn->seq, ISN_IN - 1);
+	cr_assert_eq(head->mac_src[0], 2);
+	cr_assert_eq(ns, 42);
+	++*(int *)ctx;
+	return 0;
+}
+
+Test(conn, handshakes_under_way)
+{
+	struct rrc_conns *c = one();
+	int n = 0;
+
+	packet(c, 40001, RRC_TCP_SYN, (uint32_t)-1, "", 0, 10);
+	packet(c, 40000, RRC_TCP_SYN, (uint32_t)-1, "", 0, 10); /* the port is in use again */
+	packet(c, 40002, RRC_TCP_SYN | RRC_TCP_ACK, (uint32_t)-1, "", 0, 10);
+	c = again(c);
+	rrc_conns_each_syn(c, count_syn, &n);
+	cr_assert_eq(n, 2);
+	born(c, birth_of(8, 40000));
+	born(c, birth_of(9, 40001));
+	n = 0;
+	rrc_conns_each_syn(c, count_syn, &n);
+	cr_assert_eq(n, 0, "both are complete");
+	rrc_conns_free(c);
+}
+
 Test(conn, those_that_are_gone_are_bounded)
 {
 	struct rrc_conns *c = rrc_conns_new();

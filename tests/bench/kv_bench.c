@@ -1,22 +1,35 @@
 // SPDX-License-Identifier: MIT
 /*
- * Measures a redis: SETs in a closed loop over some connections, each with some requests in flight.
- * With --wait every SET is followed by WAIT 1 0, so that its reply means a replica has it. One
- * thread; what it prints is one JSON object. The checked load of tests/faults does more and costs more.
+ * Measures a redis or a memcached: SETs in a closed loop over some connections, each with some
+ * requests in flight. With --wait every SET of redis is followed by WAIT 1 0, so that its reply means
+ * a replica has it. One thread; what it prints is one JSON object. The checked loads of tests/faults
+ * do more and cost more.
  */
 #include "../faults/load.h"
 
 #include <getopt.h>
 #include <sys/epoll.h>
 
+/* A protocol: what a SET looks like (number of its key, length of its value), and its reply. */
+struct proto {
+	const char *name, *port, *set, *reply;
+};
+
+static const struct proto protos[] = {
+	{ "redis", "6379", "*3\r\n$3\r\nSET\r\n$8\r\nkey-%04u\r\n$%u\r\n", "+OK\r\n" },
+	{ "memcached", "11211", "set key-%04u 0 0 %u\r\n", "STORED\r\n" },
+};
+
 struct conn {
 	int fd;
 	uint64_t begin; /* when the requests in flight were sent */
 	unsigned int replies; /* lines still to come */
+	size_t bytes; /* of them */
 	size_t unsent;
 };
 
 struct bench {
+	const struct proto *proto;
 	const char *host, *port;
 	int connections, epoll;
 	unsigned int depth, value;
@@ -36,9 +49,7 @@ static void make_batch(struct bench *b)
 
 	b->batch = must(malloc(b->depth * one));
 	for (i = 0; i < b->depth; i++) {
-		b->len += (size_t)sprintf(b->batch + b->len,
-					  "*3\r\n$3\r\nSET\r\n$8\r\nkey-%04u\r\n$%u\r\n", i % 10000,
-					  b->value);
+		b->len += (size_t)sprintf(b->batch + b->len, b->proto->set, i % 10000, b->value);
 		memset(b->batch + b->len, 'v', b->value);
 		b->len += b->value;
 		b->len += (size_t)sprintf(b->batch + b->len, "\r\n%s", wait);
@@ -65,6 +76,7 @@ static void next_batch(struct bench *b, struct conn *c, uint64_t now)
 
 	c->begin = now;
 	c->replies = b->depth * (b->wait ? 2 : 1);
+	c->bytes = b->depth * (strlen(b->proto->reply) + (b->wait ? strlen(":1\r\n") : 0));
 	n = send(c->fd, b->batch, b->len, MSG_NOSIGNAL);
 	if (n < 0 && errno != EAGAIN)
 		die("send: %s", strerror(errno));
@@ -73,7 +85,7 @@ static void next_batch(struct bench *b, struct conn *c, uint64_t now)
 		send_rest(b, c);
 }
 
-/* +OK for a SET, :N for a WAIT: each reply is a line. */
+/* Each reply is a line, and a good one has a known length; a WAIT's is :N. */
 static void read_replies(struct bench *b, struct conn *c)
 {
 	char buf[16384];
@@ -92,8 +104,11 @@ static void read_replies(struct bench *b, struct conn *c)
 			die("WAIT: no replica had it");
 		c->replies -= buf[i] == '\n';
 	}
+	c->bytes -= (size_t)n;
 	if (c->replies || c->unsent)
 		return;
+	if (c->bytes)
+		die("the server reports: %.*s", (int)(n < 80 ? n : 80), buf);
 	now = now_ns();
 	if (c->begin >= b->measure)
 		for (k = 0; k < b->depth; k++)
@@ -141,23 +156,36 @@ static void run(struct bench *b)
 				read_replies(b, ev[i].data.ptr);
 		}
 	}
-	printf("{\"connections\":%d,\"pipeline\":%u,\"wait\":%s,\"requests\":%llu,\"rate\":%.1f,",
-	       b->connections, b->depth, b->wait ? "true" : "false", (unsigned long long)b->hist.n,
+	printf("{\"server\":\"%s\",\"connections\":%d,\"pipeline\":%u,\"wait\":%s,\"requests\":%llu,\"rate\":%.1f,",
+	       b->proto->name, b->connections, b->depth, b->wait ? "true" : "false",
+	       (unsigned long long)b->hist.n,
 	       (double)b->hist.n / ((double)(now - b->measure) / NS));
 	hist_json(&b->hist, stdout);
 	printf("}\n");
 	free(conn);
 }
 
+static const struct proto *find_proto(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(protos) / sizeof(*protos); i++)
+		if (!strcmp(protos[i].name, name))
+			return &protos[i];
+	die("--protocol is redis or memcached");
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option opts[] = {
-		{ "host", 1, 0, 'h' },	     { "port", 1, 0, 'p' },    { "connections", 1, 0, 'c' },
-		{ "pipeline", 1, 0, 'P' },   { "seconds", 1, 0, 's' }, { "warmup", 1, 0, 'u' },
-		{ "value-size", 1, 0, 'v' }, { "wait", 0, 0, 'w' },    { 0 },
+		{ "host", 1, 0, 'h' },		 { "port", 1, 0, 'p' },
+		{ "connections", 1, 0, 'c' },	 { "pipeline", 1, 0, 'P' },
+		{ "seconds", 1, 0, 's' },	 { "warmup", 1, 0, 'u' },
+		{ "value-size", 1, 0, 'v' },	 { "wait", 0, 0, 'w' },
+		{ "protocol", 1, 0, 'P' + 256 }, { 0 },
 	};
-	static struct bench b = { .host = "127.0.0.1",
-				  .port = "6379",
+	static struct bench b = { .proto = protos,
+				  .host = "127.0.0.1",
 				  .connections = 1,
 				  .depth = 1,
 				  .value = 64,
@@ -191,13 +219,20 @@ int main(int argc, char **argv)
 		case 'w':
 			b.wait = true;
 			break;
+		case 'P' + 256:
+			b.proto = find_proto(optarg);
+			break;
 		default:
-			die("usage: redis_bench [--host A] [--port P] [--connections N] [--pipeline N]\n"
-			    "       [--seconds S] [--warmup S] [--value-size N] [--wait]");
+			die("usage: kv_bench [--protocol redis|memcached] [--host A] [--port P]\n"
+			    "       [--connections N] [--pipeline N] [--seconds S] [--warmup S]\n"
+			    "       [--value-size N] [--wait]");
 		}
 	}
 	if (optind < argc)
-		die("redis_bench takes no arguments");
+		die("kv_bench takes no arguments");
+	if (b.wait && b.proto != protos)
+		die("--wait is redis's");
+	b.port = b.port ? b.port : b.proto->port;
 	make_batch(&b);
 	run(&b);
 	return b.hist.n ? 0 : 1;

@@ -171,11 +171,12 @@ $(RECORDER_TOOLS): $(B)/tests/%: tests/%.c tests/bench/spawn.h $(RECORDER_OBJ) $
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -Iuser $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(LDLIBS) $(JSON_LIBS)
 
-LOCKLOG_TOOLS := $(B)/tests/bench/locks $(B)/tests/preload/harness
+LOCKLOG_TOOLS := $(B)/tests/bench/locks $(B)/tests/preload/harness $(B)/tests/preload/cut
+$(B)/tests/preload/harness $(B)/tests/preload/cut: tests/preload/run.h
 $(LOCKLOG_TOOLS): $(B)/tests/%: tests/%.c $(B)/lib/librrc.a
 	$(call say,TOOL,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(LDLIBS)
 
 .PHONY: guests tools
 guests: $(GUESTS)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Guests of the lock log: `guest NAME` prints what depends on the order of threads at one kind of lock. Each
+/* Guests of the lock log: `guest NAME [FACTOR]` prints what depends on the order of threads at one kind of lock. Each
  * differs from run to run; a replay must print what the recorded run did. */
 #include <dlfcn.h>
 #include <pthread.h>
@@ -18,6 +18,8 @@
 
 #define THREADS 4
 #define ROUNDS	3000
+
+static long factor = 1;
 
 static uint64_t digest =
 	14695981039346656037ULL; /* of what happened, in the order in which it did */
@@ -56,7 +58,7 @@ static void *mutex_thread(void *arg)
 {
 	long me = (long)arg, i;
 
-	for (i = 0; i < ROUNDS; i++) {
+	for (i = 0; i < factor * ROUNDS; i++) {
 		pthread_mutex_lock(&mutex);
 		mix(&digest, (uint64_t)me);
 		jitter();
@@ -74,7 +76,7 @@ static void *trylock_thread(void *arg)
 	struct timespec soon;
 	int r;
 
-	for (i = 0; i < ROUNDS / 3; i++) {
+	for (i = 0; i < factor * ROUNDS / 3; i++) {
 		r = pthread_mutex_trylock(&mutex);
 		mix(&own[me], (uint64_t)r);
 		if (!r) {
@@ -105,7 +107,7 @@ static void *spin_thread(void *arg)
 {
 	long me = (long)arg, i;
 
-	for (i = 0; i < ROUNDS / 3; i++) {
+	for (i = 0; i < factor * ROUNDS / 3; i++) {
 		if (i % 4 || pthread_spin_trylock(&spin))
 			pthread_spin_lock(&spin);
 		mix(&digest, (uint64_t)me);
@@ -137,7 +139,7 @@ static int get(long me)
 	clock_gettime(CLOCK_MONOTONIC, &soon);
 	soon.tv_sec += 60;
 	pthread_mutex_lock(&mutex);
-	while (!queued && taken < ROUNDS)
+	while (!queued && taken < factor * ROUNDS)
 		mix(&own[me],
 		    (uint64_t)(taken & 1 ? pthread_cond_wait(&not_empty, &mutex)
 					 : pthread_cond_clockwait(&not_empty, &mutex,
@@ -147,7 +149,7 @@ static int get(long me)
 		mix(&digest, (uint64_t)me << 32 | (uint64_t)v);
 		taken++;
 		pthread_cond_signal(&not_full);
-		if (taken == ROUNDS)
+		if (taken == factor * ROUNDS)
 			pthread_cond_broadcast(&not_empty);
 	}
 	pthread_mutex_unlock(&mutex);
@@ -158,7 +160,7 @@ static void *cond_thread(void *arg)
 {
 	long me = (long)arg, i;
 
-	for (i = 0; me < 2 && i < ROUNDS / 2; i++) {
+	for (i = 0; me < 2 && i < factor * ROUNDS / 2; i++) {
 		put((int)(i * 2 + me));
 		jitter();
 	}
@@ -174,7 +176,7 @@ static void *rwlock_thread(void *arg)
 {
 	long me = (long)arg, i;
 
-	for (i = 0; i < ROUNDS / 2; i++) {
+	for (i = 0; i < factor * ROUNDS / 2; i++) {
 		if (me == 0) {
 			pthread_rwlock_wrlock(&rwlock);
 			version++;
@@ -196,7 +198,7 @@ static void *sem_thread(void *arg)
 	long me = (long)arg, i;
 	int r, value;
 
-	for (i = 0; i < ROUNDS / 2; i++) {
+	for (i = 0; i < factor * ROUNDS / 2; i++) {
 		r = i % 3 ? -1 : sem_trywait(&sem);
 		mix(&own[me], (uint64_t)r);
 		if (r)
@@ -211,8 +213,8 @@ static void *sem_thread(void *arg)
 	return NULL;
 }
 
-static pthread_once_t onces[ROUNDS];
-static once_flag flags[ROUNDS];
+static pthread_once_t *onces; /* all zero: PTHREAD_ONCE_INIT */
+static once_flag *flags;
 static __thread long runner;
 
 static void note_runner(void)
@@ -227,7 +229,7 @@ static void *once_thread(void *arg)
 	long i;
 
 	runner = (long)arg;
-	for (i = 0; i < ROUNDS; i++) {
+	for (i = 0; i < factor * ROUNDS; i++) {
 		pthread_once(&onces[i], note_runner);
 		if (i % 8 == 0)
 			call_once(&flags[i], note_runner);
@@ -242,7 +244,7 @@ static void *barrier_thread(void *arg)
 {
 	long me = (long)arg, i;
 
-	for (i = 0; i < ROUNDS / 20; i++) {
+	for (i = 0; i < factor * ROUNDS / 20; i++) {
 		jitter();
 		if (pthread_barrier_wait(&barrier) == PTHREAD_BARRIER_SERIAL_THREAD)
 			mix(&digest, (uint64_t)me);
@@ -258,7 +260,7 @@ static void *alloc_thread(void *arg)
 	long me = (long)arg, i;
 	void *p;
 
-	for (i = 0; i < ROUNDS; i++) {
+	for (i = 0; i < factor * ROUNDS; i++) {
 		unsigned int k = (unsigned int)(i * 7 + me) % 16;
 
 		p = i % 5 ? malloc(24 + (size_t)(i % 13) * 40) : calloc(3, 50 + (size_t)(i % 7));
@@ -283,7 +285,7 @@ static void *clock_thread(void *arg)
 	struct timespec ts;
 	struct timeval tv;
 
-	for (i = 0; i < ROUNDS; i++) {
+	for (i = 0; i < factor * ROUNDS; i++) {
 		clock_gettime(i % 2 ? CLOCK_MONOTONIC : CLOCK_REALTIME, &ts);
 		mix(&own[me], (uint64_t)ts.tv_sec);
 		mix(&own[me], (uint64_t)ts.tv_nsec);
@@ -320,7 +322,7 @@ static void births(void)
 
 	pthread_attr_init(&detached);
 	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-	for (i = 0; i < 300; i++) {
+	for (i = 0; i < factor * 300; i++) {
 		pthread_mutex_lock(&mutex);
 		while (alive == THREADS)
 			pthread_cond_wait(&not_full, &mutex);
@@ -370,7 +372,7 @@ static void spinners(void)
 		pthread_mutex_lock(&gate[i]);
 		pthread_create(&t[i], NULL, spinner_thread, (void *)i);
 	}
-	for (round = 1; round <= 60; round++) {
+	for (round = 1; round <= factor * 60; round++) {
 		for (i = 0; i < 2; i++)
 			pthread_mutex_unlock(&gate[i]);
 		for (i = 0; i < 2; i++)
@@ -421,6 +423,8 @@ static void clocks(void)
 
 static void once(void)
 {
+	onces = calloc((size_t)factor * ROUNDS, sizeof(*onces));
+	flags = calloc((size_t)factor * ROUNDS, sizeof(*flags));
 	together(once_thread);
 }
 
@@ -456,8 +460,10 @@ int main(int argc, char **argv)
 {
 	size_t i;
 
-	if (argc != 2)
+	if (argc < 2)
 		return 2;
+	if (argc > 2)
+		factor = atol(argv[2]);
 	for (i = 0; i < sizeof(guests) / sizeof(guests[0]); i++)
 		if (!strcmp(argv[1], guests[i].name))
 			break;

@@ -4,6 +4,7 @@
 #include <net/if.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -11,6 +12,7 @@
 #include "connections.h"
 #include "ingress.h"
 #include "nl.h"
+#include "parallel.h"
 #include "rawlink.h"
 #include "unaccepted.h"
 #include "util.h"
@@ -20,6 +22,7 @@
 #define GONE_AGE_NS 10000000000ll
 #define REVERTS	    5 /* doublings of a client's timer that are taken back: 6 s of silence */
 #define TSO_MAX	    65536 /* a burst; TCP waits for a whole one to fit into the window */
+#define MIN_MSS	    100u
 #define TS_LEN	    12 /* what the timestamps take of each segment */
 #define NEIGHBOURS  256 /* entries made in advance; the kernel asks for the rest itself */
 
@@ -27,7 +30,7 @@ struct one { /* one connection on its way */
 	struct rrc_conn *conn;
 	int sock;
 	uint8_t what, why;
-	bool answered;
+	bool answered, reset_late;
 	struct rrc_tcp_fix fix;
 };
 
@@ -39,6 +42,8 @@ struct rrc_takeover {
 	struct rrc_tcp_place place;
 	struct one *all;
 	uint32_t n;
+	pthread_mutex_t lock; /* of the next */
+	struct rrc_error failure; /* the first refusal */
 	struct rrc_conn **waiting; /* those that are not accepted, by birth */
 	uint32_t nwaiting;
 	struct rrc_unaccepted *unaccepted; /* NULL: this kernel cannot */
@@ -83,6 +88,7 @@ struct rrc_takeover *rrc_takeover_prepare(const struct rrc_takeover_opts *opts,
 		return NULL;
 	}
 	t->opts = opts;
+	pthread_mutex_init(&t->lock, NULL);
 	t->link.sock = t->link.inject = -1;
 	if (rrc_netns_enter(opts->netns, &old, err))
 		goto fail;
@@ -284,10 +290,13 @@ static void know_neighbours(struct rrc_takeover *t)
 
 /* ---- rebuilding ---- */
 
-static void refused(struct one *o, struct rrc_takeover_report *rep, const struct rrc_error *err)
+/* On any thread. */
+static void refused(struct rrc_takeover *t, struct one *o, const struct rrc_error *err)
 {
-	if (!rep->failure.exit)
-		rep->failure = *err;
+	pthread_mutex_lock(&t->lock);
+	if (!t->failure.exit)
+		t->failure = *err;
+	pthread_mutex_unlock(&t->lock);
 	decide(o, RRC_TAKEN_RESET, RRC_WHY_FAILED);
 }
 
@@ -306,7 +315,7 @@ static bool is_over(const struct rrc_takeover *t, const struct one *o)
 	return conn->s.peer_rst || (!o->answered && age > GONE_AGE_NS);
 }
 
-static void rebuild(struct rrc_takeover *t, struct one *o, struct rrc_takeover_report *rep)
+static void rebuild(struct rrc_takeover *t, struct one *o)
 {
 	struct rrc_conn *conn = o->conn;
 	struct rrc_error err = { 0 };
@@ -329,15 +338,13 @@ static void rebuild(struct rrc_takeover *t, struct one *o, struct rrc_takeover_r
 					   SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 		if (o->sock < 0) {
 			rrc_fail(&err, o->sock, "make a socket: %s", strerror(-o->sock));
-			refused(o, rep, &err);
+			refused(t, o, &err);
 			return;
 		}
 	}
 	o->fix.measure = o->answered && conn->s.claimed == conn->s.acked;
 	if (rrc_tcp_rebuild(o->sock, conn, &t->place, &o->fix, &err))
-		refused(o, rep, &err);
-	else
-		rep->unread += conn->s.rcvd - conn->s.read;
+		refused(t, o, &err);
 }
 
 /*
@@ -345,31 +352,55 @@ static void rebuild(struct rrc_takeover *t, struct one *o, struct rrc_takeover_r
  * write them again (it must: it computes the same), and the client throws them away. But our kernel
  * takes no acknowledgement of what it has not sent, so they must all go out in the first window.
  */
-static void rebuild_wide(struct rrc_takeover *t, struct one *o, struct rrc_takeover_report *rep)
+static uint64_t sent_again(const struct one *o)
 {
-	const struct rrc_conn *conn = o->conn;
-	uint64_t again = conn->s.claimed - conn->s.acked;
-	uint32_t mss = rrc_max(conn->s.birth.mss_clamp, 100u);
-	struct mnl_socket *nl = again > mss ? rrc_nl_open(t->opts->netns, NULL) : NULL;
+	return o->conn->s.claimed - o->conn->s.acked;
+}
+
+static bool needs_wide(const struct one *o)
+{
+	return sent_again(o) > rrc_max(o->conn->s.birth.mss_clamp, MIN_MSS);
+}
+
+static void rebuild_wide(struct rrc_takeover *t, struct one *o)
+{
+	uint32_t mss = rrc_max(o->conn->s.birth.mss_clamp, MIN_MSS);
+	struct mnl_socket *nl = rrc_nl_open(t->opts->netns, NULL);
 	struct rrc_netaddr peer = { 0 };
 	uint8_t local[16];
 
 	if (!nl) {
-		rebuild(t, o, rep);
+		rebuild(t, o);
 		return;
 	}
-	peer.family = (uint8_t)rrc_conn_addrs(conn, local, peer.addr);
+	peer.family = (uint8_t)rrc_conn_addrs(o->conn, local, peer.addr);
 	rrc_netcfg_wide_route(nl, t->ifindex, t->opts->cfg, &peer,
-			      (uint32_t)(again / (mss - TS_LEN)) + 3 * (TSO_MAX / mss + 1));
-	rebuild(t, o, rep);
+			      (uint32_t)(sent_again(o) / (mss - TS_LEN)) + 3 * (TSO_MAX / mss + 1));
+	rebuild(t, o);
 	rrc_netcfg_wide_route(nl, t->ifindex, t->opts->cfg, &peer, 0);
 	mnl_socket_close(nl);
 }
 
+static void rebuild_nth(void *ctx, uint32_t i)
+{
+	struct rrc_takeover *t = ctx;
+
+	if (!needs_wide(&t->all[i]))
+		rebuild(t, &t->all[i]);
+}
+
+/* A route to a client that was made wide for one connection must not be there for another. */
+static void rebuild_all(struct rrc_takeover *t)
+{
+	rrc_parallel(t->n, rebuild_nth, t);
+	for (uint32_t i = 0; i < t->n; i++)
+		if (needs_wide(&t->all[i]))
+			rebuild_wide(t, &t->all[i]);
+}
+
 /* ---- those that are not accepted ---- */
 
-static void expect_unaccepted(struct rrc_takeover *t, struct rrc_conns *conns,
-			      struct rrc_takeover_report *rep)
+static void expect_unaccepted(struct rrc_takeover *t, struct rrc_conns *conns)
 {
 	struct rrc_error why = { 0 };
 
@@ -377,8 +408,8 @@ static void expect_unaccepted(struct rrc_takeover *t, struct rrc_conns *conns,
 	t->unaccepted =
 		rrc_unaccepted_expect(t->opts->reborn, t->opts->netns, t->ifindex, t->opts->cfg,
 				      &t->place, conns, t->waiting, t->nwaiting, &why);
-	if (!t->unaccepted && t->nwaiting && !rep->failure.exit)
-		rep->failure = why;
+	if (!t->unaccepted && t->nwaiting && !t->failure.exit)
+		t->failure = why;
 }
 
 static void make_unaccepted(struct rrc_takeover *t, struct rrc_conns *conns,
@@ -389,8 +420,6 @@ static void make_unaccepted(struct rrc_takeover *t, struct rrc_conns *conns,
 
 		if (!t->unaccepted || rrc_unaccepted_make(t->unaccepted, &t->link, conn))
 			decide(&t->all[conn->mark], RRC_TAKEN_RESET, RRC_WHY_NOT_ACCEPTED);
-		else
-			rep->unread += conn->s.rcvd;
 	}
 	if (t->unaccepted)
 		rep->handshakes = rrc_unaccepted_answer(t->unaccepted, &t->link, conns);
@@ -433,28 +462,32 @@ static void nudge_all(struct rrc_takeover *t)
 
 /* A socket of ours that finishes a connection is left to the kernel: it sends what is queued, and
  * the FIN, after close as before it. */
-static void resume_all(struct rrc_takeover *t, struct rrc_takeover_report *rep)
+static void resume_nth(void *ctx, uint32_t i)
 {
-	for (uint32_t i = 0; i < t->n; i++) {
-		struct one *o = &t->all[i];
-		struct rrc_error err = { 0 };
+	struct rrc_takeover *t = ctx;
+	struct one *o = &t->all[i];
+	struct rrc_error err = { 0 };
 
-		if (!goes_on(o))
-			continue;
-		if (!rrc_closing_resume(&t->link, &o->fix, o->conn, o->what == RRC_TAKEN_REBUILT,
-					&err)) {
-			rep->resent += o->conn->s.written - o->conn->s.acked;
-			continue;
-		}
-		refused(o, rep, &err);
-		rrc_tcp_abort(o->sock);
-		rrc_rawlink_reset(&t->link, o->conn);
-	}
+	if (!goes_on(o) ||
+	    !rrc_closing_resume(&t->link, &o->fix, o->conn, o->what == RRC_TAKEN_REBUILT, &err))
+		return;
+	refused(t, o, &err);
+	rrc_tcp_abort(o->sock);
+	o->reset_late = true;
+}
+
+static void resume_all(struct rrc_takeover *t)
+{
+	rrc_parallel(t->n, resume_nth, t);
+	for (uint32_t i = 0; i < t->n; i++)
+		if (t->all[i].reset_late)
+			rrc_rawlink_reset(&t->link, t->all[i].conn);
 	rrc_rawlink_flush(&t->link);
 }
 
 static int fill_report(struct rrc_takeover *t, struct rrc_takeover_report *rep)
 {
+	rep->failure = t->failure;
 	rep->entries = calloc(t->n + 1, sizeof(*rep->entries));
 	if (!rep->entries)
 		return -ENOMEM;
@@ -467,6 +500,10 @@ static int fill_report(struct rrc_takeover *t, struct rrc_takeover_report *rep)
 		rep->total++;
 		rep->what[o->what]++;
 		rep->why[o->why]++;
+		if (goes_on(o) || o->what == RRC_TAKEN_REBORN)
+			rep->unread += o->conn->s.rcvd - o->conn->s.read;
+		if (goes_on(o))
+			rep->resent += o->conn->s.written - o->conn->s.acked;
 		if (o->what == RRC_TAKEN_REBUILT || o->what == RRC_TAKEN_REBORN)
 			continue;
 		e = &rep->entries[rep->nentries++];
@@ -478,25 +515,24 @@ static int fill_report(struct rrc_takeover *t, struct rrc_takeover_report *rep)
 	return 0;
 }
 
-static int release_all(struct rrc_takeover *t, struct rrc_takeover_report *rep)
+static void release_nth(void *ctx, uint32_t i)
 {
-	for (uint32_t i = 0; i < t->n; i++) {
-		struct rrc_error err = { 0 };
+	struct rrc_takeover *t = ctx;
+	struct rrc_error err = { 0 };
 
-		if (goes_on(&t->all[i]) && rrc_tcp_release(&t->all[i].fix, &err))
-			refused(&t->all[i], rep, &err);
-	}
-	return 0;
+	if (goes_on(&t->all[i]) && rrc_tcp_release(&t->all[i].fix, &err))
+		refused(t, &t->all[i], &err);
 }
 
 int rrc_takeover_connections(struct rrc_takeover *t, struct rrc_conns *conns,
 			     struct rrc_takeover_report *rep, struct rrc_error *err)
 {
-	uint64_t t0 = rrc_now_ns(CLOCK_MONOTONIC), t1, t2;
+	uint64_t t0 = rrc_now_ns(CLOCK_MONOTONIC), t1, t2, cpu;
 	int ret;
 
 	memset(rep, 0, sizeof(*rep));
 	drop_all(t);
+	memset(&t->failure, 0, sizeof(t->failure));
 	t->place = (struct rrc_tcp_place){ .skew_ns = t->opts->skew_ns, .ifindex = t->ifindex };
 	t->all = calloc(rrc_conns_count(conns) + 1, sizeof(*t->all));
 	t->waiting = calloc(rrc_conns_count(conns) + 1, sizeof(*t->waiting));
@@ -504,23 +540,24 @@ int rrc_takeover_connections(struct rrc_takeover *t, struct rrc_conns *conns,
 		return rrc_fail(err, -ENOMEM, "no memory to take %zu connections over",
 				rrc_conns_count(conns));
 	rrc_conns_each(conns, add_one, t);
-	expect_unaccepted(t, conns, rep);
+	expect_unaccepted(t, conns);
 	ret = ask(t, conns, rep, err);
 	if (ret)
 		return ret;
 	t1 = rrc_now_ns(CLOCK_MONOTONIC);
 	know_neighbours(t);
-	for (uint32_t i = 0; i < t->n; i++)
-		rebuild_wide(t, &t->all[i], rep);
+	cpu = rrc_now_ns(CLOCK_PROCESS_CPUTIME_ID);
+	rebuild_all(t);
+	rep->rebuild_cpu_ns = rrc_now_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu;
 	t2 = rrc_now_ns(CLOCK_MONOTONIC);
 	/* From the first byte that we send on, answers must get in. */
 	ret = open_ingress(t, err);
 	if (ret)
 		return ret;
-	release_all(t, rep);
+	rrc_parallel(t->n, release_nth, t);
 	make_unaccepted(t, conns, rep);
 	nudge_all(t);
-	resume_all(t, rep);
+	resume_all(t);
 	rrc_rawlink_deafen(&t->link);
 	rep->ask_ns = t1 - t0;
 	rep->rebuild_ns = t2 - t1;

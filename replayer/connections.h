@@ -66,6 +66,7 @@ struct rrc_takeover_report {
 	uint32_t handshakes; /* under way, answered once more */
 	uint64_t resent, unread; /* bytes sent again, given back to receive queues */
 	uint64_t ask_ns, rebuild_ns, resume_ns;
+	uint64_t rebuild_cpu_ns; /* CPU time of ours in rebuild_ns, on all threads */
 	struct rrc_takeover_entry *entries; /* those that were not rebuilt; to be freed */
 	uint32_t nentries;
 	struct rrc_error failure; /* the first refusal; exit 0: there was none */

@@ -226,18 +226,19 @@ static void app_read(struct server *s, struct app *a)
 	a->read += (uint64_t)n;
 }
 
-static void app_accept(struct server *s)
+static bool app_accept(struct server *s)
 {
 	int sock = accept4(s->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), one = 1;
 	struct app *a = &s->sh->apps[s->sh->napps];
 
 	if (sock < 0)
-		return;
+		return false;
 	setsockopt(sock, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	*a = (struct app){ .sock = sock };
 	if (s->log)
 		log_birth(s, a);
 	s->sh->napps++;
+	return true;
 }
 
 static void run_server(struct server *s)
@@ -270,7 +271,8 @@ static void run_server(struct server *s)
 				app_write(s, a);
 		}
 		if (pfd[n].revents & POLLIN)
-			app_accept(s);
+			while (app_accept(s))
+				;
 	}
 }
 

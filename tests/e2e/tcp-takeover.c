@@ -258,7 +258,7 @@ static void wait_for(volatile uint32_t *what, uint32_t n, const char *name)
 
 	while (*what < n) {
 		if (now() - start > 20000000000ull)
-			die("%s: %u of %u after 20 s", name, *what, n);
+			die("%s: only %u of %u", name, *what, n);
 		poll(NULL, 0, 1);
 	}
 }
@@ -283,6 +283,8 @@ static void print_report(const struct rrc_takeover_report *rep)
 	       rep->handshakes, rep->answered, (unsigned long long)rep->resent,
 	       (unsigned long long)rep->unread, rep->ask_ns / 1e6, rep->rebuild_ns / 1e6,
 	       rep->resume_ns / 1e6);
+	printf("rebuild: %.1f us of CPU time each\n",
+	       rep->rebuild_cpu_ns / 1e3 / (rep->total ? rep->total : 1));
 	if (rep->failure.exit)
 		printf("first refusal: %s\n", rep->failure.msg);
 	for (uint32_t i = 0; i < rep->nentries && i < 10; i++)
@@ -302,6 +304,7 @@ static void take_over(struct world *w, struct rrc_takeover_report *rep)
 	};
 	struct rrc_takeover *t = rrc_takeover_prepare(&opts, &err);
 	struct rrc_announcer ann;
+	uint64_t cpu;
 
 	if (!t)
 		die("prepare: %s", err.msg);
@@ -315,9 +318,13 @@ static void take_over(struct world *w, struct rrc_takeover_report *rep)
 	w->sh->live_ns = now();
 	OK(rrc_netcfg_connect("rrct-b", BRIDGE, &err));
 	OK(rrc_announce_now(&ann, 3, &err));
+	cpu = rrc_now_ns(CLOCK_PROCESS_CPUTIME_ID);
 	OK(rrc_takeover_connections(t, w->conns, rep, &err));
+	cpu = rrc_now_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu;
 	w->sh->released = 1;
-	printf("go-live took %.2f ms\n", (now() - w->sh->live_ns) / 1e6);
+	printf("go-live took %.2f ms, %.2f ms of CPU time for the connections, %.1f us each\n",
+	       (now() - w->sh->live_ns) / 1e6, cpu / 1e6,
+	       cpu / 1e3 / (rep->total ? rep->total : 1));
 	while (rrc_announce_again(&ann, &err) > 0)
 		poll(&(struct pollfd){ .fd = ann.timer, .events = POLLIN }, 1, -1);
 	rrc_announce_close(&ann);

@@ -20,4 +20,5 @@ run -b 10000000 D1 U1 T10 H4 F4 O4	# half-closed either way, closed with bytes u
 run -s D2 U2 T10 I4			# connections that were there before protection began
 run -k -b 5000000 D1 T4			# a write that has left but not returned
 run -b 0 T200 I300			# many small ones
+run -b 0 I10000				# very many: the figures are printed, not judged
 exit $failed

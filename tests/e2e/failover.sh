@@ -14,3 +14,5 @@ campaign_case "primary dies, $n times" --server redis --fail primary --runs "$n"
 campaign_case "primary's link is cut, $n times" --server redis --fail link --runs "$n" --seed 1001
 campaign_case "primary dies during a checkpoint, $n times" --server redis --fail primary \
 	--runs "$n" --seed 2001 --point checkpoint
+campaign_case "primary dies while a child saves, $n times" --server redis-bgsave --fail primary \
+	--runs "$n" --seed 3001

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# lighttpd and nginx, also with several workers and after a reload: 50 MB downloads by sendfile and 50 MB uploads are on their way when the host dies; all
-# arrive whole and once. RRC_WEB_FAILOVERS: how often.
+# lighttpd and nginx, also with several workers and after a reload: 50 MB downloads by sendfile and
+# 50 MB uploads are on their way when the host dies; all arrive whole and once. RRC_WEB_FAILOVERS:
+# how often.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -229,7 +229,8 @@ int rrc_criu_dump(const struct rrc_criu_dump *d, struct rrc_error *err)
 	arg(&a, "--network-lock");
 	arg(&a, "skip");
 	arg(&a, "--leave-running");
-	arg(&a, "--skip-in-flight"); /* what waits in an accept queue follows from the log, too */
+	if (d->skip_unaccepted)
+		arg(&a, "--skip-in-flight");
 	arg(&a, "--manage-cgroups=ignore");
 	arg(&a, "--file-locks");
 	arg(&a, "--ghost-limit");

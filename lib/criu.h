@@ -30,6 +30,8 @@ struct rrc_criu_dump {
 	uint64_t container_netns; /* inode number of the container's network namespace */
 	const char *const *external; /* further --external values, NULL-terminated, or NULL */
 	int own_mounts; /* has its own mount namespace */
+	int skip_unaccepted; /* connections that wait in an accept queue are known otherwise; else they make
+			      * the dump fail */
 	/* Called in the caller's thread while CRIU waits; non-zero makes the dump fail. */
 	int (*hook)(void *ctx, enum rrc_criu_point point, struct rrc_error *err);
 	void *ctx;

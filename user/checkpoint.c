@@ -238,6 +238,8 @@ static int dump(struct taking *t, struct rrc_error *err)
 		.container_netns = c->netns,
 		.external = t->outside.external,
 		.own_mounts = c->own_mntns,
+		/* They follow from the log, unless they are older than it. */
+		.skip_unaccepted = !t->first && !k->o.passive,
 		.hook = hook,
 		.ctx = t,
 	};

@@ -130,9 +130,15 @@ void rrc_conns_free(struct rrc_conns *conns)
 	}
 	for (size_t i = 0; i < RRC_CONN_EARLY_PACKETS; i++)
 		free(conns->early[i].bytes);
+	rrc_datagrams_free(&conns->datagrams);
 	free(conns->by_cookie);
 	free(conns->by_tuple);
 	free(conns);
+}
+
+const struct rrc_datagrams *rrc_conns_datagrams(const struct rrc_conns *conns)
+{
+	return &conns->datagrams;
 }
 
 static size_t hash_cookie(const struct rrc_conns *conns, uint64_t cookie)

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "datagrams.h"
 #include "err.h"
 #include "packet.h"
 #include "record.h"
@@ -118,6 +119,9 @@ int rrc_conns_each(struct rrc_conns *conns, int (*fn)(struct rrc_conn *conn, voi
 typedef int (*rrc_syn_fn)(const struct rrc_packet *syn, const struct rrc_rec_packet *head,
 			  uint64_t ns, void *ctx);
 int rrc_conns_each_syn(struct rrc_conns *conns, rrc_syn_fn fn, void *ctx);
+
+/* UDP datagrams that the application has not read; not saved. */
+const struct rrc_datagrams *rrc_conns_datagrams(const struct rrc_conns *conns);
 
 /* The table as bytes, with magic, version, lengths and checksum. *buf is the caller's to free. */
 int rrc_conns_save(const struct rrc_conns *conns, uint8_t **buf, size_t *len,

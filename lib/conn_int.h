@@ -29,6 +29,7 @@ struct rrc_conns {
 	size_t early_bytes;
 	uint64_t gone[RRC_CONN_GONE]; /* ring of the cookies of those that are gone */
 	uint64_t gone_next;
+	struct rrc_datagrams datagrams;
 	struct rrc_conns_stats stats;
 };
 

@@ -203,12 +203,31 @@ static void shut(struct rrc_conn *conn, uint64_t how)
 		conn->s.shut_wr = 1;
 }
 
+/* What a call read of a UDP socket. */
+static void apply_datagrams(struct rrc_conns *conns, const struct rrc_rec *rec)
+{
+	const struct io *io = io_call(rec->nr);
+	const struct rrc_seg *seg = rrc_rec_segs(rec);
+	const uint8_t *p = rrc_rec_payload(rec);
+	uint64_t flags;
+
+	if (!io || rec->ret <= 0 || (io->dir != IO_READ && io->dir != IO_READ_MANY))
+		return;
+	flags = io->flags == NO_FLAGS ? 0 : rec->args[io->flags];
+	for (unsigned int i = 0; i < rec->nseg; p += seg[i].len, i++)
+		if (is_data(rec, &seg[i], RRC_SEG_OUT) && !(flags & (MSG_PEEK | MSG_ERRQUEUE)))
+			rrc_datagrams_read(&conns->datagrams, p, seg[i].len,
+					   io->dir == IO_READ ? 1 : (size_t)rec->ret);
+}
+
 static int apply_call(struct rrc_conns *conns, const struct rrc_rec *rec)
 {
 	const struct io *io = io_call(rec->nr);
 	struct rrc_conn *conn;
 	uint64_t flags, n = (uint64_t)rec->ret;
 
+	if (rec->fdkind == RRC_FD_UDP)
+		apply_datagrams(conns, rec);
 	if (rec->fdkind != RRC_FD_TCP || !rec->obj)
 		return 0;
 	conn = rrc_conns_get(conns, rec->obj);
@@ -266,6 +285,8 @@ static int apply_packet(struct rrc_conns *conns, const struct rrc_rec *rec, stru
 	memcpy(&head, p, sizeof(head));
 	if (head.len > rrc_rec_segs(rec)[0].len - sizeof(head))
 		return -EBADMSG;
+	if (rrc_datagrams_packet(&conns->datagrams, &head, p + sizeof(head)))
+		return -ENOMEM;
 	return rrc_conns_packet(conns, &head, p + sizeof(head), rec->exit_ns, NULL, err);
 }
 

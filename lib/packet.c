@@ -10,6 +10,7 @@
 
 #define IP4_HLEN   20
 #define IP6_HLEN   40
+#define UDP_HLEN   8
 #define TCP_HLEN   20
 #define TS_OPT_LEN 12 /* two NOPs and the option */
 #define MAX_EXT	   8 /* IPv6 extension headers that are looked behind */
@@ -77,6 +78,19 @@ static uint64_t pseudo_sum(uint16_t family, const uint8_t *src, const uint8_t *d
 	sum = rrc_sum_add(0, src, alen);
 	sum = rrc_sum_add(sum, dst, alen);
 	return rrc_sum_add(sum, tail, sizeof(tail));
+}
+
+void rrc_packet_sum_udp(uint8_t *packet, size_t at)
+{
+	bool v4 = packet[0] >> 4 == 4;
+	uint8_t *udp = packet + at - UDP_HLEN, *addrs = packet + (v4 ? 12 : 8);
+	uint16_t len = get16(udp + 4), sum;
+	uint64_t pseudo =
+		pseudo_sum(v4 ? AF_INET : AF_INET6, addrs, addrs + (v4 ? 4 : 16), IPPROTO_UDP, len);
+
+	put16(udp + 6, 0);
+	sum = (uint16_t)~rrc_sum_fold(rrc_sum_add(pseudo, udp, len));
+	put16(udp + 6, sum ? sum : 0xffff); /* 0 says that there is none */
 }
 
 static bool sum_right(const struct rrc_packet *pkt, const uint8_t *tcp, uint32_t tcp_len)

@@ -81,6 +81,9 @@ size_t rrc_packet_build(const struct rrc_bare *bare, uint8_t *buf);
  * ports the other way round) found no way to src; it goes where the bare segment would go. */
 size_t rrc_packet_build_unreachable(const struct rrc_bare *bare, uint8_t *buf);
 
+/* Gives a whole UDP packet, whose payload is at `at`, its checksum. */
+void rrc_packet_sum_udp(uint8_t *packet, size_t at);
+
 /* The internet checksum's running sum over len bytes, to be folded by rrc_sum_fold. */
 uint64_t rrc_sum_add(uint64_t sum, const void *data, size_t len);
 uint16_t rrc_sum_fold(uint64_t sum);

@@ -15,6 +15,7 @@
 #include "parallel.h"
 #include "rawlink.h"
 #include "unaccepted.h"
+#include "unread.h"
 #include "util.h"
 
 #define ASK_NS	    5000000ull /* a living client on the same network answers within 0.3 ms */
@@ -558,6 +559,7 @@ int rrc_takeover_connections(struct rrc_takeover *t, struct rrc_conns *conns,
 	make_unaccepted(t, conns, rep);
 	nudge_all(t);
 	resume_all(t);
+	rep->datagrams = rrc_unread_datagrams(t->opts->netns, &t->link, conns);
 	rrc_rawlink_deafen(&t->link);
 	rep->ask_ns = t1 - t0;
 	rep->rebuild_ns = t2 - t1;

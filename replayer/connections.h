@@ -63,6 +63,7 @@ struct rrc_takeover_report {
 	uint32_t total;
 	uint32_t what[RRC_TAKEN_WHATS], why[RRC_WHYS];
 	uint32_t answered; /* clients that said what they have */
+	uint32_t datagrams; /* given to UDP sockets again */
 	uint32_t handshakes; /* under way, answered once more */
 	uint64_t resent, unread; /* bytes sent again, given back to receive queues */
 	uint64_t ask_ns, rebuild_ns, resume_ns;

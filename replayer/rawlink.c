@@ -244,6 +244,21 @@ int rrc_rawlink_inject(struct rrc_rawlink *link, const struct rrc_conn *conn, ui
 	return send(link->inject, frame, rrc_packet_build(&f, frame), 0) < 0 ? -errno : 0;
 }
 
+int rrc_rawlink_inject_packet(struct rrc_rawlink *link, const uint8_t mac_src[6],
+			      const uint8_t *packet, size_t len)
+{
+	struct ether_header eth = { .ether_type = htons(packet[0] >> 4 == 4 ? ETHERTYPE_IP
+									    : ETHERTYPE_IPV6) };
+	struct iovec iov[2] = { { &eth, sizeof(eth) }, { (void *)(uintptr_t)packet, len } };
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
+
+	if (link->inject < 0)
+		return -EOPNOTSUPP;
+	memcpy(eth.ether_dhost, link->mac, 6);
+	memcpy(eth.ether_shost, mac_src, 6);
+	return sendmsg(link->inject, &msg, 0) < 0 ? -errno : 0;
+}
+
 void rrc_rawlink_deafen(struct rrc_rawlink *link)
 {
 	struct sock_filter none = BPF_STMT(BPF_RET | BPF_K, 0);

@@ -54,6 +54,10 @@ int rrc_rawlink_flush(struct rrc_rawlink *link);
 int rrc_rawlink_inject(struct rrc_rawlink *link, const struct rrc_conn *conn, uint8_t flags,
 		       uint64_t in, uint64_t ack, const void *data, size_t len);
 
+/* Any packet, from its IP header on, of at most the link's length. */
+int rrc_rawlink_inject_packet(struct rrc_rawlink *link, const uint8_t mac_src[6],
+			      const uint8_t *packet, size_t len);
+
 /* Nothing more is heard. */
 void rrc_rawlink_deafen(struct rrc_rawlink *link);
 

@@ -194,14 +194,15 @@ static int go_live(struct takeover *t, struct rrc_error *err)
 		"live",
 		"\"container\":%s,\"pid\":%d,\"records\":%llu,\"restore_ms\":%.1f,\"replay_ms\":%.1f,"
 		"\"takeover_ms\":%.1f,\"attempts\":%u,\"connections\":%u,\"rebuilt\":%u,\"to_accept\":%u,"
-		"\"handshakes\":%u,\"finishing\":%u,\"reset\":%u,"
+		"\"handshakes\":%u,\"datagrams\":%u,\"finishing\":%u,\"reset\":%u,"
 		"\"barrier_at\":%llu",
 		rrc_json_string(text, sizeof(text), s->name), t->init,
 		(unsigned long long)t->report.passed, (double)(t->restored - t->began) / 1e6,
 		(double)(t->replayed - t->restored) / 1e6, (double)(t->live - t->began) / 1e6,
 		t->tries + 1, report.total, report.what[RRC_TAKEN_REBUILT],
-		report.what[RRC_TAKEN_REBORN], report.handshakes, report.what[RRC_TAKEN_FINISHING],
-		report.what[RRC_TAKEN_RESET], (unsigned long long)t->report.barrier_at);
+		report.what[RRC_TAKEN_REBORN], report.handshakes, report.datagrams,
+		report.what[RRC_TAKEN_FINISHING], report.what[RRC_TAKEN_RESET],
+		(unsigned long long)t->report.barrier_at);
 	tell_connections(t, &report);
 	rrc_takeover_report_free(&report);
 	return 0;

@@ -2,13 +2,11 @@
 /* Connections and handshakes that no descriptor stands for, see unaccepted.h. */
 #include <errno.h>
 #include <fcntl.h>
-#include <arpa/inet.h>
-#include <libmnl/libmnl.h>
-#include <linux/inet_diag.h>
-#include <linux/sock_diag.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
 
+#include "diag.h"
 #include "reborn.h"
 #include "unaccepted.h"
 #include "util.h"
@@ -21,49 +19,8 @@ struct rrc_unaccepted {
 	uint64_t since_ns; /* of the other host's clock: SYNs from then on count */
 	uint16_t mtu;
 	uint8_t wscale;
-	uint8_t ports[65536 / 8]; /* that somebody listens on */
+	struct rrc_ports listening;
 };
-
-static bool listens(const struct rrc_unaccepted *u, uint16_t port)
-{
-	return u->ports[port / 8] & 1 << port % 8;
-}
-
-static int note_listener(const struct nlmsghdr *nlh, void *ctx)
-{
-	const struct inet_diag_msg *msg = mnl_nlmsg_get_payload(nlh);
-	struct rrc_unaccepted *u = ctx;
-	uint16_t port = ntohs(msg->id.idiag_sport);
-
-	u->ports[port / 8] |= (uint8_t)(1 << port % 8);
-	return MNL_CB_OK;
-}
-
-/* By sock_diag, which looks at listeners alone; /proc/net/tcp walks the table of all connections. */
-static void read_listeners(struct rrc_unaccepted *u, int netns, uint8_t family)
-{
-	struct {
-		struct nlmsghdr nlh;
-		struct inet_diag_req_v2 req;
-	} ask = {
-		.nlh = { .nlmsg_len = sizeof(ask),
-			 .nlmsg_type = SOCK_DIAG_BY_FAMILY,
-			 .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
-		.req = { .sdiag_family = family,
-			 .sdiag_protocol = IPPROTO_TCP,
-			 .idiag_states = 1 << TCP_LISTEN },
-	};
-	rrc_autoclose int s =
-		rrc_netns_socket(netns, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-	char buf[16384];
-	ssize_t n;
-
-	if (s < 0 || send(s, &ask, sizeof(ask), 0) < 0)
-		return;
-	do {
-		n = recv(s, buf, sizeof(buf), 0);
-	} while (n > 0 && mnl_cb_run(buf, (size_t)n, 0, 0, note_listener, u) > MNL_CB_STOP);
-}
 
 /* What the kernel answers a SYN with, if the application has not fixed a buffer (linux
  * tcp_select_initial_window). */
@@ -105,7 +62,7 @@ static int one_syn(const struct rrc_packet *syn, const struct rrc_rec_packet *he
 	struct counting *c = ctx;
 	uint16_t headers = syn->family == AF_INET ? 40 : 60;
 
-	if (ns < c->u->since_ns || !listens(c->u, syn->dport))
+	if (ns < c->u->since_ns || !rrc_ports_has(&c->u->listening, syn->dport))
 		return 0;
 	if (c->link && !rrc_reborn_waits(c->u->reborn, syn))
 		return 0;
@@ -129,8 +86,7 @@ struct rrc_unaccepted *rrc_unaccepted_expect(struct rrc_reborn *reborn, int netn
 
 	if (!u)
 		return NULL;
-	read_listeners(u, netns, AF_INET);
-	read_listeners(u, netns, AF_INET6);
+	rrc_diag_ports(&u->listening, netns, IPPROTO_TCP, 1 << TCP_LISTEN);
 	u->wscale = own_wscale(netns);
 	u->mtu = (uint16_t)rrc_min(cfg->mtu ? cfg->mtu : 1500u, 65535u);
 	u->since_ns = rrc_now_ns(CLOCK_MONOTONIC) + (uint64_t)place->skew_ns - SYN_AGE_NS;

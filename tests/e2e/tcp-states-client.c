@@ -576,6 +576,43 @@ static void open_back(int i)
 	CK(listen(backs[i], 16));
 }
 
+/* ---- datagrams that the server has not read at the failure ---- */
+
+static int udp[2];
+
+static void send_datagrams(int i)
+{
+	struct sockaddr_in6 to;
+	uint8_t text[2] = { (uint8_t)i };
+
+	udp[i] = CK(socket(i ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+	set_addr(&to, i ? '6' : '4', &addr4, &addr6, PORT_UDP);
+	CK(connect(udp[i], (struct sockaddr *)&to, i ? sizeof(to) : sizeof(struct sockaddr_in)));
+	for (text[1] = 0; text[1] < DATAGRAMS; text[1]++)
+		CK(send(udp[i], text, sizeof(text), 0));
+}
+
+/* Each comes back once, in order. */
+static int check_datagrams(int i)
+{
+	const char *fault = NULL;
+	uint8_t text[8];
+
+	for (uint8_t n = 0; n < DATAGRAMS && !fault; n++) {
+		struct pollfd p = { udp[i], POLLIN, 0 };
+
+		if (poll(&p, 1, 5000) <= 0)
+			fault = "one is missing";
+		else if (recv(udp[i], text, sizeof(text), 0) != 2 || text[1] != n)
+			fault = "wrong bytes";
+	}
+	if (!fault && recv(udp[i], text, sizeof(text), MSG_DONTWAIT) > 0)
+		fault = "one too many";
+	printf("%s unread datagrams, %s%s%s\n", fault ? "not ok" : "ok", i ? "IPv6" : "IPv4",
+	       fault ? ": " : "", fault ? fault : "");
+	return fault != NULL;
+}
+
 static bool is_late(const struct test *t) /* only when the server does not accept any more */
 {
 	return strchr("QPSVM", t->kind);
@@ -607,10 +644,12 @@ int main(int argc, char **argv)
 				    !(*via == 'm' && tests[i].how & (OUT | REUSE)))
 					add(&tests[i], *via);
 	}
+	send_datagrams(0);
+	send_datagrams(1);
 	printf("ready\n");
 	if (!fgets(line, sizeof(line), stdin))
 		die("no word");
 	empty_chains();
 	say((char[24]){ 'g' });
-	return check_all();
+	return check_all() | check_datagrams(0) | check_datagrams(1);
 }

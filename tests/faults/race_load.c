@@ -10,7 +10,8 @@
 #include <inttypes.h>
 
 enum op {
-	OP_ADD,
+	OP_ADD, /* an answer that is no matter of luck */
+	OP_RACE,
 	OPS,
 	OP_GET = OPS
 };
@@ -42,7 +43,10 @@ static bool make_read(struct load *l, struct conn *reader, struct conn *owner, s
 
 static void encode(struct load *l, struct conn *c, const struct request *r)
 {
-	const char *verb = r->op == OP_GET ? "get" : r->expect == 1 ? "new" : "add";
+	static const char *const verbs[] = {
+		[OP_ADD] = "add", [OP_RACE] = "rac", [OP_GET] = "get"
+	};
+	const char *verb = r->op != OP_GET && r->expect == 1 ? "new" : verbs[r->op];
 	char line[32];
 
 	(void)l;
@@ -124,9 +128,9 @@ int main(int argc, char **argv)
 	static const struct protocol race = {
 		.name = "race",
 		.port = "7000",
-		.mix = "ADD",
+		.mix = "ADD,RACE",
 		.ops = OPS,
-		.weight = { 1 },
+		.weight = { 1, 1 },
 		.start = start_model,
 		.request = make_request,
 		.read = make_read,

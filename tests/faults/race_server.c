@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * A server that races by design: its threads share memory without locks or barriers, and what they
- * happen to see decides its answers. One background thread races at a given rate, workers race with
- * it and with each other at each request. It remembers what it has answered, so that a client can
+ * happen to see decides its answers. A background thread races at a given rate, and workers race with
+ * it and with each other at each request that asks for it. It remembers what it has answered, so that a client can
  * tell a server that was replayed otherwise: see race_load.c.
  */
 #include <arpa/inet.h>
@@ -112,8 +112,8 @@ static void *run_background(void *arg)
 	return NULL;
 }
 
-/* "new SLOT": the first answer; "add SLOT": one more; "get SLOT": how far it is. All are answered
- * with requests, value, chain. */
+/* "new SLOT": the first answer; "add SLOT": one more; "rac SLOT": one more, by a race; "get SLOT":
+ * how far it is. All are answered with requests, value, chain. */
 static size_t answer(const struct server *s, const char *line, char *out)
 {
 	unsigned long slot = strtoul(line + 4, NULL, 10) % RACE_SLOTS;
@@ -122,8 +122,8 @@ static size_t answer(const struct server *s, const char *line, char *out)
 	if (*line == 'n')
 		slots[slot].requests = slots[slot].chain = 0;
 	if (*line != 'g') {
-		value = s->kind->answer();
 		slots[slot].requests++;
+		value = *line == 'r' ? s->kind->answer() : slots[slot].requests;
 		slots[slot].chain = race_chain(slots[slot].chain, value);
 	}
 	return (size_t)sprintf(out, "%llu %llu %llu\n", (unsigned long long)slots[slot].requests,

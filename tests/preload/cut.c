@@ -48,6 +48,7 @@ static void start_guest(struct run *r, const char *out, const char *library, cha
 	r->pid = fork();
 	if (!r->pid) {
 		setsid();
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(null, 0);
 		dup2(fd, 1);
 		dup2(null, 2);
@@ -126,7 +127,7 @@ static void read_file(const char *path, char *buf, size_t size)
 static bool replay_rest(struct run *r, const struct log *log, uint32_t patience)
 {
 	uint64_t last = 0, now;
-	int n, i, quiet = 0;
+	int n, i, quiet = 0, waits = 0;
 	pid_t *tids;
 
 	n = rrc_seize_process(r->pid, 0, &tids, &err);
@@ -149,7 +150,7 @@ static bool replay_rest(struct run *r, const struct log *log, uint32_t patience)
 		now = progress(r);
 		quiet = now == last ? quiet + 1 : 0;
 		last = now;
-		if (quiet == 30) {
+		if (quiet == 30 || ++waits == 300) {
 			describe(r);
 			kill(r->pid, SIGKILL);
 			return false;

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: MIT
-/* Guests of the lock log: `guest NAME [FACTOR]` prints what depends on the order of threads at one kind of lock. Each
+/* Guests of the lock log: `guest NAME [FACTOR [PACE]]` prints what depends on the order of threads at one kind of lock. Each
  * differs from run to run; a replay must print what the recorded run did. */
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <threads.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,7 +22,7 @@
 #define THREADS 4
 #define ROUNDS	3000
 
-static long factor = 1;
+static long factor = 1, pace = 1;
 
 static uint64_t digest =
 	14695981039346656037ULL; /* of what happened, in the order in which it did */
@@ -37,7 +40,7 @@ static void jitter(void)
 
 	if (n == 5)
 		sched_yield();
-	for (volatile unsigned int i = 0; i < n; i++)
+	for (volatile unsigned int i = 0; i < n * (unsigned int)pace; i++)
 		;
 }
 
@@ -99,6 +102,112 @@ static void *trylock_thread(void *arg)
 		}
 	}
 	return NULL;
+}
+
+/* The same by C11's names, threads included. */
+static mtx_t c11_mutex;
+static cnd_t c11_turn;
+static int c11_given, c11_finished;
+
+static int c11_thread(void *arg)
+{
+	long me = (long)arg, i;
+
+	for (i = 0; i < factor * ROUNDS / 10; i++) {
+		if (mtx_trylock(&c11_mutex) != thrd_success) {
+			mix(&own[me], 1);
+			mtx_lock(&c11_mutex);
+		}
+		while (i && c11_given == me && c11_finished < THREADS - 1)
+			cnd_wait(&c11_turn, &c11_mutex);
+		c11_given = (int)me;
+		mix(&digest, (uint64_t)me);
+		if (i == factor * ROUNDS / 10 - 1)
+			c11_finished++;
+		cnd_broadcast(&c11_turn);
+		mtx_unlock(&c11_mutex);
+		jitter();
+	}
+	return 7;
+}
+
+static void c11(void)
+{
+	thrd_t t[THREADS];
+	long i;
+	int r;
+
+	mtx_init(&c11_mutex, mtx_plain);
+	cnd_init(&c11_turn);
+	for (i = 0; i < THREADS; i++)
+		thrd_create(&t[i], c11_thread, (void *)i);
+	for (i = 0; i < THREADS; i++) {
+		thrd_join(t[i], &r);
+		if (r != 7)
+			abort();
+	}
+}
+
+/* A signal handler that comes anywhere, in wrappers too, and calls them itself. */
+static _Atomic int handled;
+
+static void on_alarm(int sig)
+{
+	struct timespec ts;
+	int saved = errno;
+
+	(void)sig;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	if (!pthread_mutex_trylock(&second))
+		pthread_mutex_unlock(&second);
+	handled++;
+	errno = saved;
+}
+
+static void signals(void)
+{
+	struct itimerval often = { { 0, 50 }, { 0, 50 } };
+	struct sigaction act = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
+	struct timespec ts;
+
+	sigaction(SIGALRM, &act, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	while (handled < 2000) {
+		pthread_mutex_lock(&mutex);
+		clock_gettime(CLOCK_MONOTONIC, &ts);
+		pthread_mutex_unlock(&mutex);
+	}
+}
+
+/* Where the lock log is, and which: "ADDRESS INODE". */
+static void area(char *buf, size_t size)
+{
+	char line[512];
+	FILE *f = fopen("/proc/self/maps", "re");
+
+	buf[0] = '\0';
+	while (f && fgets(line, sizeof(line), f))
+		if (strstr(line, "rrc-locklog"))
+			snprintf(buf, size, "%.12s %s", line, strstr(line, "00:01 ") ?: "");
+	if (f)
+		fclose(f);
+}
+
+/* A forked child has a lock log of its own, at its parent's address. */
+static void forks(void)
+{
+	char parents[600], own_area[600];
+	int status;
+
+	area(parents, sizeof(parents));
+	if (fork() == 0) {
+		area(own_area, sizeof(own_area));
+		_exit(parents[0] && strcmp(parents, own_area) && !strncmp(parents, own_area, 13)
+			      ? 5
+			      : 1);
+	}
+	wait(&status);
+	digest = (uint64_t)WEXITSTATUS(status);
 }
 
 static pthread_spinlock_t spin;
@@ -273,6 +382,8 @@ static void *alloc_thread(void *arg)
 			mix(&own[me], (uint64_t)(uintptr_t)p);
 		}
 		free(p);
+		if (pace > 1)
+			jitter();
 	}
 	return NULL;
 }
@@ -297,6 +408,8 @@ static void *clock_thread(void *arg)
 		mix(&own[me], (uint64_t)sched_getcpu());
 		inner(CLOCK_MONOTONIC, &ts); /* by libc's own way to the vDSO */
 		mix(&own[me], (uint64_t)ts.tv_nsec);
+		if (pace > 1)
+			jitter();
 	}
 	return NULL;
 }
@@ -328,6 +441,7 @@ static void births(void)
 			pthread_cond_wait(&not_full, &mutex);
 		alive++;
 		pthread_mutex_unlock(&mutex);
+		jitter();
 		if (pthread_create(&t, &detached, short_thread, (void *)i))
 			abort();
 	}
@@ -450,6 +564,7 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } guests[] = {
+	{ "c11", c11 },	      { "signals", signals },  { "forks", forks },
 	{ "mutex", mutexes }, { "trylock", trylocks }, { "spin", spins },
 	{ "cond", conds },    { "rwlock", rwlocks },   { "sem", sems },
 	{ "once", once },     { "barrier", barriers }, { "alloc", allocs },
@@ -464,6 +579,8 @@ int main(int argc, char **argv)
 		return 2;
 	if (argc > 2)
 		factor = atol(argv[2]);
+	if (argc > 3)
+		pace = atol(argv[3]); /* how slow */
 	for (i = 0; i < sizeof(guests) / sizeof(guests[0]); i++)
 		if (!strcmp(argv[1], guests[i].name))
 			break;

@@ -7,6 +7,23 @@
  * is exchanged; the replay must not go through. Exit 0: all replays equal; 1: not; 3: no log. */
 #include "run.h"
 
+/* Operations of a thread are numbered upwards, whoever interrupted it. */
+static void check_log(const struct log *log)
+{
+	uint32_t i, j;
+
+	for (i = 0; i < RRC_LL_SLOTS; i++) {
+		const struct rrc_locklog_feed *f = &log->feed[i];
+
+		for (j = 0; j < f->count; j++)
+			if (!f->events[j].kind || (j && f->events[j].n <= f->events[j - 1].n)) {
+				fprintf(stderr, "harness: slot %u, event %u is out of order\n", i,
+					j);
+				exit(1);
+			}
+	}
+}
+
 /* Events of the log are what came before `drains` drains (0: all of them). */
 static void record(struct run *r, struct log *log, const char *library, char **argv, int drains)
 {
@@ -27,6 +44,7 @@ static void record(struct run *r, struct log *log, const char *library, char **a
 		log->feed[i].count = rrc_locklog_settle(log->feed[i].events, log->feed[i].count);
 		log->skipped += r->ll.area->slot[i].skipped;
 	}
+	check_log(log);
 	rrc_locklog_resolve(log->feed);
 }
 

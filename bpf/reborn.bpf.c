@@ -134,6 +134,20 @@ static __always_inline int give(struct __sk_buff *skb, struct bpf_sock *listener
 	return TC_ACT_UNSPEC;
 }
 
+/*
+ * A SYN once more. The kernel would answer with a number of its own, while the client may be about to take
+ * ours: there can be one of the two.
+ */
+static __always_inline int syn_again(struct rrc_reborn_entry *e)
+{
+	if (e->sure || e->state != RRC_REBORN_WAITS)
+		return TC_ACT_UNSPEC;
+	if (bpf_ktime_get_ns() - e->answered_ns < RRC_REBORN_ANSWER_NS)
+		return TC_ACT_SHOT;
+	e->state = RRC_REBORN_ALIVE;
+	return TC_ACT_UNSPEC;
+}
+
 /* While there is only the listener, anything but the first segment would be answered by a reset. */
 SEC("tc")
 int rrc_reborn_ingress(struct __sk_buff *skb)
@@ -150,6 +164,8 @@ int rrc_reborn_ingress(struct __sk_buff *skb)
 	key.client_port = tcp.sport;
 	key.own_port = tcp.dport;
 	e = bpf_map_lookup_elem(&rrc_reborn, &key);
+	if (e && (tcp.flags & (FLAG_SYN | FLAG_RST | FLAG_ACK)) == FLAG_SYN)
+		return syn_again(e);
 	if (!e || (tcp.flags & (FLAG_SYN | FLAG_RST | FLAG_ACK)) != FLAG_ACK)
 		return TC_ACT_UNSPEC;
 	sk = look_up(skb, &key);

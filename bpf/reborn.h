@@ -16,10 +16,14 @@ struct rrc_reborn_key {
 enum rrc_reborn_state {
 	RRC_REBORN_WAITS = 0, /* for the packet that completes the handshake */
 	RRC_REBORN_GIVEN, /* the listener got it */
-	RRC_REBORN_ALIVE, /* and the kernel has the connection */
+	RRC_REBORN_ALIVE, /* the kernel has the connection, or a handshake of its own */
 };
 
+/* For so long a client's SYN is not shown to the kernel: it has an answer of ours on its way. */
+#define RRC_REBORN_ANSWER_NS 1000000000ull
+
 struct rrc_reborn_entry {
+	__u64 answered_ns; /* CLOCK_MONOTONIC: its SYN was answered last; not sure ones alone */
 	__u32 first_in; /* the client's first byte */
 	__u32 first_out; /* ours; only if sure */
 	__u32 ts_ahead; /* our TSval goes on from what the client has seen, plus this */

@@ -123,12 +123,15 @@ static struct rrc_reborn_key key_of_syn(const struct rrc_packet *syn)
 	return key;
 }
 
-bool rrc_reborn_waits(const struct rrc_reborn *r, const struct rrc_packet *syn)
+bool rrc_reborn_answers(const struct rrc_reborn *r, const struct rrc_packet *syn)
 {
 	struct rrc_reborn_key key = key_of_syn(syn);
 	struct rrc_reborn_entry e;
 
-	return !bpf_map_lookup_elem(r->map, &key, &e) && e.state == RRC_REBORN_WAITS;
+	if (bpf_map_lookup_elem(r->map, &key, &e) || e.state != RRC_REBORN_WAITS)
+		return false;
+	e.answered_ns = rrc_now_ns(CLOCK_MONOTONIC);
+	return !bpf_map_update_elem(r->map, &key, &e, BPF_EXIST);
 }
 
 int rrc_reborn_expect_syn(struct rrc_reborn *r, const struct rrc_packet *syn, uint8_t rcv_wscale)
@@ -136,6 +139,7 @@ int rrc_reborn_expect_syn(struct rrc_reborn *r, const struct rrc_packet *syn, ui
 	struct rrc_reborn_key key = key_of_syn(syn);
 	bool wscale = syn->opts & RRC_PKT_WSCALE;
 	struct rrc_reborn_entry e = {
+		.answered_ns = rrc_now_ns(CLOCK_MONOTONIC),
 		.first_in = syn->seq + 1,
 		.ts_ahead = TS_AHEAD_MS,
 		.mss = syn->opts & RRC_PKT_MSS ? syn->mss : 536,

@@ -33,8 +33,8 @@ int rrc_reborn_expect(struct rrc_reborn *r, const struct rrc_conn *conn, uint32_
 /* The same of a client whose SYN is known alone. rcv_wscale is what our kernel answers with. */
 int rrc_reborn_expect_syn(struct rrc_reborn *r, const struct rrc_packet *syn, uint8_t rcv_wscale);
 
-/* Has the client's kernel not said anything yet? */
-bool rrc_reborn_waits(const struct rrc_reborn *r, const struct rrc_packet *syn);
+/* Before its SYN is answered by hand. False: do not, somebody has said something since. */
+bool rrc_reborn_answers(const struct rrc_reborn *r, const struct rrc_packet *syn);
 
 /* Makes it: what the client sent, once more, into our own kernel. 0, or -ECONNREFUSED when there is
  * no listener any more or its queue is full. */

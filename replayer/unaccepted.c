@@ -64,7 +64,7 @@ static int one_syn(const struct rrc_packet *syn, const struct rrc_rec_packet *he
 
 	if (ns < c->u->since_ns || !rrc_ports_has(&c->u->listening, syn->dport))
 		return 0;
-	if (c->link && !rrc_reborn_waits(c->u->reborn, syn))
+	if (c->link && !rrc_reborn_answers(c->u->reborn, syn))
 		return 0;
 	c->n++;
 	if (c->link)

@@ -191,3 +191,39 @@ Test(packet, unreachable_names_the_lost_segment)
 		cr_assert_eq(tcp[7], b.ack);
 	}
 }
+
+Test(packet, made_with_options_and_data)
+{
+	static const uint8_t opts[] = { 2, 4, 5, 0xb4, 1, 1, 4, 2, 1, 3, 3, 9 };
+	uint8_t data[RRC_PACKET_BARE_MAX * 4], frame[RRC_PACKET_BARE_MAX + sizeof(data)];
+	struct rrc_bare b = bare(AF_INET6);
+	struct rrc_packet pkt;
+	size_t len;
+
+	memset(data, 'x', sizeof(data));
+	b.opts = opts;
+	b.opts_len = sizeof(opts);
+	b.data = data;
+	b.len = sizeof(data);
+	len = rrc_packet_build(&b, frame);
+	cr_assert_eq(rrc_packet_parse(frame + 14, len - 14, true, &pkt), RRC_PACKET_OK);
+	cr_assert_eq(pkt.opts, RRC_PKT_MSS | RRC_PKT_SACK_OK | RRC_PKT_WSCALE);
+	cr_assert_eq(pkt.mss, 1460);
+	cr_assert_eq(pkt.wscale, 9);
+	cr_assert_eq(pkt.len, sizeof(data));
+	cr_assert_arr_eq(pkt.data, data, sizeof(data));
+}
+
+/* RFC 768's sum over pseudo header and all comes to all ones. */
+Test(packet, checksum_of_a_datagram)
+{
+	uint8_t p[33] = { 0x45, [9] = 17, [12] = 10, 0,	 0,    1,    10,  0,   0,   9,	 0,  53,
+			  0,	99,	  0,	     13, 0xab, 0xcd, 'h', 'e', 'l', 'l', 'o' };
+	uint8_t rest[4] = { 0, 17, 0, 13 };
+	uint64_t sum;
+
+	rrc_packet_sum_udp(p, 28);
+	sum = rrc_sum_add(rrc_sum_add(rrc_sum_add(0, p + 12, 8), rest, 4), p + 20, 13);
+	cr_assert_eq(rrc_sum_fold(sum), 0xffff);
+	cr_assert_str_neq((char *)p + 26, "\xab\xcd");
+}

@@ -108,7 +108,7 @@ $(B)/rrc-init: user/init/init.c
 
 # Preloaded into programs that are recorded: nothing but libc, never sanitized, thread storage without calls. Its
 # headers are quoted: the search path of ours has names that libc has too.
-$(B)/user/preload/%.o: user/preload/%.c user/preload/preload.h user/preload/clock.h lib/locklog.h
+$(B)/user/preload/%.o: user/preload/%.c user/preload/preload.h user/preload/clock.h lib/locklog.h lib/injected.h
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -O2 -g -std=gnu11 $(WARN) -D_GNU_SOURCE -iquote lib -fPIC -fvisibility=hidden -fno-stack-protector \
@@ -116,7 +116,7 @@ $(B)/user/preload/%.o: user/preload/%.c user/preload/preload.h user/preload/cloc
 
 $(B)/librrc-preload.so: $(call obj,$(PRELOAD_SRC)) user/preload/preload.map
 	$(call say,LD,$@)
-	$(Q)$(CC) -shared -Wl,-z,now -Wl,-z,defs -Wl,-soname,$(@F) -Wl,--version-script=user/preload/preload.map \
+	$(Q)$(CC) -shared -Wl,-z,now -Wl,-z,defs -Wl,-Bsymbolic-functions -Wl,-soname,$(@F) -Wl,--version-script=user/preload/preload.map \
 		-o $@ $(filter %.o,$^)
 
 # BPF programs: compiled once for every kernel (CO-RE), linked into one object that shares its maps,

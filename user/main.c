@@ -33,7 +33,9 @@ enum {
 	OPT_EXPLAIN,
 	OPT_LIST,
 	OPT_PREPARE,
-	OPT_NO_PRELOAD
+	OPT_NO_PRELOAD,
+	OPT_INJECT,
+	OPT_NO_INJECT
 };
 
 static const struct argp_option options[] = {
@@ -52,6 +54,10 @@ static const struct argp_option options[] = {
 	  "Record and send, but hold nothing: to measure the recorder alone", 2 },
 	{ "no-preload", OPT_NO_PRELOAD, NULL, 0,
 	  "Start the command without the recorder of locks and clocks: calls alone", 2 },
+	{ "inject", OPT_INJECT, NULL, 0,
+	  "Bring the recorder of locks and clocks into every running process, not only into those with threads",
+	  2 },
+	{ "no-inject", OPT_NO_INJECT, NULL, 0, "Into none: calls alone are recorded", 2 },
 	{ "explain", OPT_EXPLAIN, NULL, 0,
 	  "At the end, say which calls could not be recorded for replay", 2 },
 	{ "detach", OPT_DETACH, "ID", 0, "End the protection of a container and undo everything",
@@ -142,6 +148,12 @@ static error_t parse_opt(int key, char *arg, struct argp_state *st)
 		break;
 	case OPT_NO_PRELOAD:
 		o->no_preload = true;
+		break;
+	case OPT_INJECT:
+		o->inject = RRC_INJECT_ALL;
+		break;
+	case OPT_NO_INJECT:
+		o->inject = RRC_INJECT_NONE;
 		break;
 	case OPT_EXPLAIN:
 		o->explain = true;

@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "inject.h"
+
 enum rrc_mode {
 	RRC_MODE_HYBRID,
 	RRC_MODE_PASSIVE
@@ -28,6 +30,7 @@ struct rrc_options {
 	bool json;
 	bool no_gate; /* record and send, hold nothing: to measure what recording costs */
 	bool no_preload; /* the command is started without the in-process recorder */
+	enum rrc_inject_how inject; /* into what runs already */
 	bool explain;
 	int verbose;
 };

@@ -200,6 +200,11 @@ static int open_recorder(struct rrc_protect *p, struct rrc_error *err)
 		return rrc_fail(err, ENOMEM, "no memory");
 	if (p->o->mode == RRC_MODE_PASSIVE)
 		return 0;
+	/* The command is not there yet, and brings it along. */
+	if (!p->spawned)
+		ret = rrc_inject_container(&p->container, p->o->inject, err);
+	if (ret < 0)
+		return ret;
 	p->watch = rrc_execwatch_start(p->container.pidns, &watch, err);
 	if (!p->watch)
 		return err->code;

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <linux/memfd.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -20,9 +21,13 @@ struct rrc_ll_area *rrc_pl_area = (struct rrc_ll_area *)before;
 extern const struct rrc_pl_next __attribute__((visibility("hidden"))) __start_rrc_next[],
 	__stop_rrc_next[];
 
+/* Who comes late is the last whom names are looked up in, and not before the constructor is done. */
+static bool late;
+
 void *rrc_pl_find(void **slot, const char *name, const char *version)
 {
-	void *fn = version ? dlvsym(RTLD_NEXT, name, version) : dlsym(RTLD_NEXT, name);
+	void *where = late ? RTLD_DEFAULT : RTLD_NEXT;
+	void *fn = version ? dlvsym(where, name, version) : dlsym(where, name);
 
 	__atomic_store_n(slot, fn, __ATOMIC_RELEASE);
 	return fn;
@@ -109,6 +114,7 @@ __attribute__((constructor)) static void start(void)
 	struct rrc_ll_area *a;
 	int fd, saved = errno;
 
+	late = rrc_pl_came_late();
 	for (f = __start_rrc_next; f < __stop_rrc_next; f++)
 		rrc_pl_find(f->slot, f->name, f->version);
 	rrc_pl_find_vdso();
@@ -128,6 +134,8 @@ __attribute__((constructor)) static void start(void)
 		rrc_pl_init_alloc();
 		rrc_pl_init_threads();
 		rrc_pl_redirect_vdso();
+		if (late)
+			rrc_pl_redirect_names((void *)getauxval(AT_BASE));
 	}
 	close(fd); /* the last call: who traces sets the mode when it returns */
 	errno = saved;

@@ -32,6 +32,7 @@ struct rrc_pl_thread {
 	bool inside; /* in a wrapper: what a signal handler calls now is not recorded */
 	bool in_alloc;
 	bool ended;
+	bool adopted; /* got its slot from outside; its end is not watched yet */
 };
 
 extern __thread struct rrc_pl_thread rrc_me __attribute__((tls_model("initial-exec")));
@@ -75,6 +76,10 @@ void rrc_pl_init_threads(void);
 void rrc_pl_init_fork(void);
 void rrc_pl_register(void);
 void rrc_pl_use_slot(uint32_t index);
+/* A slot for another thread, which stands still. */
+void rrc_pl_adopt(struct rrc_pl_thread *me, uint32_t tid);
+/* Such a thread's first operation. */
+void rrc_pl_adopted(void);
 extern const struct rrc_pl_op rrc_pl_birth;
 
 /* replay.c */
@@ -101,6 +106,10 @@ void rrc_pl_init_alloc(void);
 bool rrc_pl_alloc_enter(void);
 void rrc_pl_alloc_leave(bool entered);
 void rrc_pl_alloc_die(void);
+
+/* inject.c: this object came into a program that ran already */
+bool rrc_pl_came_late(void);
+void rrc_pl_redirect_names(void *loader);
 
 /* vdso.c */
 struct rrc_pl_vdso {

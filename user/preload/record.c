@@ -32,6 +32,8 @@ __attribute__((noinline)) int rrc_pl_commit(const struct rrc_pl_op *op, struct r
 
 	if (!rrc_me.slot)
 		rrc_pl_register();
+	if (rrc_unlikely(rrc_me.adopted))
+		rrc_pl_adopted();
 	s = rrc_me.slot;
 	if (!s)
 		return result;

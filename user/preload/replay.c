@@ -289,6 +289,8 @@ RRC_SLOW int rrc_pl_replay(const struct rrc_pl_op *op, struct rrc_pl_call *c)
 	rrc_me.inside = true;
 	if (!rrc_me.slot)
 		rrc_pl_register();
+	if (rrc_unlikely(rrc_me.adopted))
+		rrc_pl_adopted();
 	if (op->release)
 		op->release(c);
 	if (rrc_me.slot)

@@ -151,6 +151,35 @@ RRC_SLOW void rrc_pl_register(void)
 	rrc_me.inside = inside;
 }
 
+void rrc_pl_adopt(struct rrc_pl_thread *me, uint32_t tid)
+{
+	struct rrc_ll_area *a = rrc_pl_area;
+	uint32_t i = pick();
+
+	if (me->slot || me->ended)
+		return;
+	me->adopted = true;
+	me->index = i;
+	if (i == RRC_LL_SLOTS) {
+		me->ended = true;
+		__atomic_fetch_add(&a->unslotted, 1, __ATOMIC_RELAXED);
+		return;
+	}
+	take_slot(i);
+	a->slot[i].tid = tid;
+	me->ring = a->ring[i];
+	me->tail_seen = a->slot[i].tail;
+	me->streak = 0;
+	me->slot = &a->slot[i];
+}
+
+RRC_SLOW void rrc_pl_adopted(void)
+{
+	rrc_me.adopted = false;
+	if (key_made)
+		pthread_setspecific(key, (void *)1);
+}
+
 static int birth_take(struct rrc_pl_call *c)
 {
 	rrc_pl_lock(&rrc_pl_area->birth_lock);

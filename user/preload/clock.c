@@ -38,6 +38,14 @@ static inline bool aside(uint32_t mode)
 	return rrc_me.inside && mode != RRC_LL_OFF && mode != RRC_LL_UNSET;
 }
 
+/* Recording may have begun (and been cut and restored) while this thread was in the vDSO. */
+static inline bool recorded(void)
+{
+	uint32_t mode = rrc_pl_mode();
+
+	return mode == RRC_LL_RECORD || mode == RRC_LL_REPLAY;
+}
+
 /* In RECORD, after the fact. */
 static inline void record(struct rrc_ll_event *e)
 {
@@ -85,7 +93,7 @@ static inline __attribute__((always_inline)) int reading(uint8_t kind,
 		return 0;
 	}
 	r = vdso(clock, ts);
-	if (rrc_likely(mode == RRC_LL_RECORD && r == 0)) {
+	if (rrc_likely(recorded() && r == 0)) {
 		ns = (uint64_t)ts->tv_sec * NS + (uint64_t)ts->tv_nsec;
 		e.value = ns;
 		record(&e);
@@ -119,7 +127,7 @@ int rrc_pl_gettimeofday(struct timeval *tv, void *tz)
 		r = 0;
 	} else {
 		r = rrc_pl_vdso.gettimeofday(tv, tz);
-		if (mode != RRC_LL_RECORD || r)
+		if (!recorded() || r)
 			return r;
 		e.value = (uint64_t)tv->tv_sec * 1000000 + (uint64_t)tv->tv_usec;
 		record(&e);
@@ -141,7 +149,7 @@ time_t rrc_pl_time(time_t *out)
 		t = (time_t)e.value;
 	} else {
 		t = rrc_pl_vdso.time(NULL);
-		if (mode == RRC_LL_RECORD) {
+		if (recorded()) {
 			e.value = (uint64_t)t;
 			record(&e);
 			t = (time_t)e.value;
@@ -168,7 +176,7 @@ int rrc_pl_getcpu(unsigned int *cpu, unsigned int *node, void *cache)
 	} else {
 		r = rrc_pl_vdso.getcpu(&c, &n, NULL);
 		e.value = c | (uint64_t)n << 32;
-		if (mode == RRC_LL_RECORD)
+		if (recorded())
 			record(&e);
 	}
 	if (cpu)

@@ -179,6 +179,35 @@ static void signals(void)
 	}
 }
 
+static pthread_rwlock_t rwlock;
+static sem_t sem;
+static pthread_cond_t not_full;
+
+/* Each way through the recorder once, by one thread; a tracer takes it instruction by instruction. */
+static void steps(void)
+{
+	struct timespec past = { 1, 0 }, ts;
+	int i;
+
+	sem_init(&sem, 0, 2);
+	pthread_cond_init(&not_full, NULL);
+	__asm__ volatile("int3");
+	for (i = 0; i < 2; i++) { /* a change of owner (from nobody), then a repeat */
+		pthread_mutex_lock(&mutex);
+		mix(&own[0], (uint64_t)pthread_mutex_trylock(&mutex));
+		clock_gettime(CLOCK_MONOTONIC, &ts);
+		own[1 + i] = (uint64_t)ts.tv_nsec;
+		mix(&own[0], (uint64_t)pthread_cond_timedwait(&not_full, &mutex, &past));
+		pthread_mutex_unlock(&mutex);
+		mix(&own[0], (uint64_t)sem_trywait(&sem));
+		pthread_rwlock_rdlock(&rwlock);
+		pthread_rwlock_unlock(&rwlock);
+	}
+	mix(&own[0], (uint64_t)sem_trywait(&sem));
+	clock_gettime(CLOCK_REALTIME, &ts);
+	own[3] = (uint64_t)ts.tv_nsec;
+}
+
 /* Where the lock log is, and which: "ADDRESS INODE". */
 static void area(char *buf, size_t size)
 {
@@ -564,11 +593,12 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } guests[] = {
-	{ "c11", c11 },	      { "signals", signals },  { "forks", forks },
-	{ "mutex", mutexes }, { "trylock", trylocks }, { "spin", spins },
-	{ "cond", conds },    { "rwlock", rwlocks },   { "sem", sems },
-	{ "once", once },     { "barrier", barriers }, { "alloc", allocs },
-	{ "clock", clocks },  { "births", births },    { "spinners", spinners },
+	{ "steps", steps },	  { "c11", c11 },	{ "signals", signals },
+	{ "forks", forks },	  { "mutex", mutexes }, { "trylock", trylocks },
+	{ "spin", spins },	  { "cond", conds },	{ "rwlock", rwlocks },
+	{ "sem", sems },	  { "once", once },	{ "barrier", barriers },
+	{ "alloc", allocs },	  { "clock", clocks },	{ "births", births },
+	{ "spinners", spinners },
 };
 
 int main(int argc, char **argv)

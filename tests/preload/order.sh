@@ -48,6 +48,12 @@ verdict "locklog: a forked child has a log of its own at the same address" $?
 timeout 60 "$HARNESS" -r "$LIBRARY" "$GUEST" signals | grep -q '^signals '
 verdict "locklog: signal handlers inside wrappers leave the log in order" $?
 
+# Cut at each instruction of the first lock's acquisition and failed one, and now and then in the rest.
+for stride in 1:400 131; do
+	timeout 120 "$B/tests/preload/steps" $stride "$LIBRARY" "$GUEST" steps
+	verdict "locklog: cut after any number of instructions ($stride)" $?
+done
+
 # A log that ends somewhere: its end is reached, and from there the program goes on for real.
 for guest in mutex:20 trylock:10 cond:4 c11:20 rwlock:20 sem:4 once:6 barrier:20 alloc:20 clock:3 births:6; do
 	for drains in 3 20; do

@@ -228,7 +228,7 @@ static void describe(struct run *r)
 }
 
 /* Sum of everything that moves. */
-static uint64_t progress(const struct run *r)
+static inline uint64_t progress(const struct run *r)
 {
 	uint64_t sum = r->length;
 	uint32_t i;

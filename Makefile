@@ -171,8 +171,8 @@ $(RECORDER_TOOLS): $(B)/tests/%: tests/%.c tests/bench/spawn.h $(RECORDER_OBJ) $
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -Iuser $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(LDLIBS) $(JSON_LIBS)
 
-LOCKLOG_TOOLS := $(B)/tests/bench/locks $(B)/tests/preload/harness $(B)/tests/preload/cut
-$(B)/tests/preload/harness $(B)/tests/preload/cut: tests/preload/run.h
+LOCKLOG_TOOLS := $(addprefix $(B)/tests/,bench/locks preload/harness preload/cut preload/steps)
+$(addprefix $(B)/tests/preload/,harness cut steps): tests/preload/run.h
 $(LOCKLOG_TOOLS): $(B)/tests/%: tests/%.c $(B)/lib/librrc.a
 	$(call say,TOOL,$@)
 	$(Q)mkdir -p $(@D)

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "daemon.h"
@@ -115,6 +116,17 @@ static error_t parse_opt(int key, char *arg, struct argp_state *st)
 	return 0;
 }
 
+/* Each connection of a container is two descriptors of ours, and the usual limit is 1024. */
+static void allow_descriptors(void)
+{
+	struct rlimit rl;
+
+	if (!getrlimit(RLIMIT_NOFILE, &rl)) {
+		rl.rlim_cur = rl.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &rl);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct argp argp = {
@@ -138,6 +150,7 @@ int main(int argc, char **argv)
 	argp_parse(&argp, argc, argv, 0, NULL, &c);
 	rrc_log_setup("rrc-replay", c.verbose ? RRC_LOG_DEBUG : RRC_LOG_INFO, c.d.listen != NULL);
 	signal(SIGPIPE, SIG_IGN);
+	allow_descriptors();
 	if (geteuid() && !c.dump)
 		ret = rrc_fail_exit(&err, RRC_EXIT_HOST, EPERM,
 				    "this needs root: sudo rrc-replay …");

@@ -59,6 +59,7 @@ static inline pid_t spawn(const char *library, char **argv, int out)
 	dup2(out, 1);
 	close(out);
 	setenv("LD_PRELOAD", library, 1);
+	setenv("LD_BIND_NOW", "1", 1); /* no detours of the loader in what is stepped through */
 	ptrace(PTRACE_TRACEME, 0, 0, 0);
 	execvp(argv[0], argv);
 	_exit(127);

@@ -216,6 +216,7 @@ void rrc_locklog_replay(struct rrc_locklog *ll, uint32_t patience_ns)
 		a->slot[i].feed = 0;
 		a->slot[i].feed_count = 0;
 		a->slot[i].feed_pos = 0;
+		a->slot[i].granted = UINT32_MAX;
 		a->slot[i].total = a->slot[i].ops;
 		a->slot[i].tail =
 			a->slot[i].head; /* a call that waits for room is repeated by restore */
@@ -233,6 +234,7 @@ void rrc_locklog_feed(struct rrc_locklog *ll, uint32_t slot, uint64_t addr, uint
 	s->feed = addr;
 	s->feed_count = count;
 	s->feed_pos = 0;
+	s->granted = UINT32_MAX;
 	if ((int32_t)(total - s->total) > 0)
 		s->total = total;
 }
@@ -241,6 +243,15 @@ void rrc_locklog_fed(struct rrc_locklog *ll)
 {
 	__atomic_store_n(&ll->area->fed, 1, __ATOMIC_SEQ_CST);
 	wake(&ll->area->fed);
+}
+
+void rrc_locklog_grant(struct rrc_locklog *ll, uint32_t slot, uint32_t index)
+{
+	struct rrc_ll_slot *s = &ll->area->slot[slot];
+
+	__atomic_store_n(&s->granted, index, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&s->state, __ATOMIC_SEQ_CST) == RRC_LL_WAIT_GRANT)
+		wake(&s->granted);
 }
 
 void rrc_locklog_live(struct rrc_locklog *ll)
@@ -257,6 +268,8 @@ void rrc_locklog_live(struct rrc_locklog *ll)
 		__atomic_fetch_xor(&a->lock[i].word, RRC_LL_GENERATION, __ATOMIC_SEQ_CST);
 		wake(&a->lock[i].word);
 	}
+	for (i = 0; i < RRC_LL_SLOTS; i++)
+		rrc_locklog_grant(ll, i, UINT32_MAX);
 	__atomic_fetch_add(&a->exits, 1, __ATOMIC_SEQ_CST);
 	wake(&a->exits);
 }
@@ -301,6 +314,7 @@ static const char *const states[] = {
 	[RRC_LL_RING_FULL] = "waits for room in its ring",
 	[RRC_LL_WAIT_FEED] = "waits for its log",
 	[RRC_LL_WAIT_TURN] = "waits for its turn",
+	[RRC_LL_WAIT_GRANT] = "waits to read the clock",
 	[RRC_LL_IN_CALL] = "blocks in the call",
 	[RRC_LL_PARKED_END] = "at the end of its log",
 	[RRC_LL_MISMATCH] = "does not match its log",

@@ -70,6 +70,9 @@
  * Calls that the library makes are futex(2) only (not in the log, run for real) and, in every mode alike,
  * gettid(2) at a thread's start.
  *
+ * A clock reading is the one operation that has a place in the log of calls: its time. With
+ * rrc_locklog_grant() the replayer keeps it: a reading waits (WAIT_GRANT) for the calls before it.
+ *
  * TOLERANCE. A program that spins on an atomic and takes a lock now and then does so another number of
  * times in replay. (1) A repeat that finds another owner while its next event is of this lock and its
  * turn is now, is that event: the thread's count jumps to it. (2) With patience_ns set: a thread whose
@@ -186,6 +189,7 @@ enum rrc_ll_state {
 	RRC_LL_RING_FULL,
 	RRC_LL_WAIT_FEED,
 	RRC_LL_WAIT_TURN, /* wait_* say for what */
+	RRC_LL_WAIT_GRANT, /* a clock reading of feed[feed_pos] comes before calls that were made before it */
 	RRC_LL_IN_CALL, /* REPLAY only: has its turn and blocks in the real call */
 	RRC_LL_PARKED_END, /* wait_kind is what it would do next */
 	RRC_LL_MISMATCH, /* it does wait_kind as operation wait_n; the log has feed[feed_pos] */
@@ -217,8 +221,9 @@ struct rrc_ll_slot {
 	__u32 feed_count; /* REPLAY: events at feed */
 	__u64 feed; /* address of struct rrc_ll_event[feed_count] in the process */
 	__u32 total; /* REPLAY: last operation of the log */
+	__u32 granted; /* REPLAY: clock readings from this index of the feed on wait in FUTEX_WAIT on it */
 	__u32 expect_tid; /* REPLAY: thread id of the next START (for threads that nobody gave a slot) */
-	__u32 pad3[10];
+	__u32 pad3[9];
 };
 
 struct rrc_ll_area {
@@ -304,6 +309,9 @@ void rrc_locklog_replay(struct rrc_locklog *ll, uint32_t patience_ns);
 void rrc_locklog_feed(struct rrc_locklog *ll, uint32_t slot, uint64_t addr, uint32_t count,
 		      uint32_t total);
 void rrc_locklog_fed(struct rrc_locklog *ll);
+
+/* Clock readings of slot before feed[index] may happen. (Without this: all of them.) */
+void rrc_locklog_grant(struct rrc_locklog *ll, uint32_t slot, uint32_t index);
 
 /* Every thread goes on for real. */
 void rrc_locklog_live(struct rrc_locklog *ll);

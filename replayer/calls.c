@@ -217,6 +217,7 @@ static int complete(struct rrc_engine *e, struct tracee *t, const struct rrc_rec
 	if (!r) {
 		rrc_signal_attach(e, t);
 		r = rrc_resume(e, t, 0);
+		t->recorded_ns = rec->exit_ns;
 	}
 	if (r)
 		return rrc_fail(err, r, "thread %u: %s", t->ns_tid, strerror(-r));

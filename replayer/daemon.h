@@ -13,6 +13,7 @@ struct rrc_daemon_opts {
 	const char *bridge; /* NULL: the container's link is made but joins nothing */
 	const char *rootfs;
 	unsigned int silence_ms, attempts;
+	bool no_pacing;
 	char criu
 		[4096]; /* found and checked when the daemon starts: a takeover has no time for it */
 	bool json;

@@ -12,6 +12,7 @@
 #include "nspid.h"
 #include "pipes.h"
 #include "ptrace.h"
+#include "clockmarks.h"
 #include "clockq.h"
 #include "stopframe.h"
 #include "tracee.h"
@@ -22,6 +23,9 @@
 #define STALL_MS   10000
 #define OVERLAP_NS 2000000 /* a call in flight for so long may wait for one that overlapped it */
 #define LOOK_NS	   500000 /* at the end of the log: whether all are parked */
+#define ALONE_NS   4000000 /* a thread that runs alone at the start does so for at most so long */
+#define QUIET_NS   50000000 /* nothing happened for so long: whether anything can */
+#define YIELD_NS   100000 /* a wait that is shorter needs no timer */
 #define PARK_NS	   200000000ull /* after that, those that compute are stopped where they are */
 
 /* ---- taking the tree ---- */
@@ -186,6 +190,89 @@ static int start_thread(struct rrc_engine *e, struct tracee *t)
 	return 0;
 }
 
+/* The next event, at most timeout later. 1: there is none. */
+static int next_event(pid_t *tid, int *status, uint64_t timeout_ns)
+{
+	struct timespec limit = { .tv_nsec = (long)timeout_ns };
+	sigset_t chld;
+
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	if (timeout_ns < YIELD_NS) {
+		/* The threads that we wait for are on our CPU. */
+		sched_yield();
+		limit.tv_nsec = 0;
+	}
+	for (;;) {
+		*tid = waitpid(-1, status, __WALL | WNOHANG);
+		if (*tid > 0)
+			return 0;
+		if (*tid < 0 && errno != EINTR)
+			return -errno;
+		/* SIGCHLD is blocked, so one that came before is still there to be taken */
+		if (!*tid && sigtimedwait(&chld, NULL, &limit) < 0 && errno == EAGAIN)
+			return 1;
+	}
+}
+
+static int by_tid(const void *a, const void *b)
+{
+	const struct tracee *const *x = a, *const *y = b;
+
+	return (*x)->ns_tid < (*y)->ns_tid ? -1 : (*x)->ns_tid > (*y)->ns_tid;
+}
+
+/* Lets t run until it stops, but not for long. */
+static int run_alone(struct rrc_engine *e, const struct tracee *t, struct rrc_error *err)
+{
+	uint64_t end = rrc_now_ns(CLOCK_MONOTONIC) + ALONE_NS;
+
+	while (t->state == TR_RUN && rrc_now_ns(CLOCK_MONOTONIC) < end) {
+		int status, r;
+		pid_t tid;
+
+		r = next_event(&tid, &status, ALONE_NS / 4);
+		if (!r)
+			r = rrc_on_status(e, tid, status, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/*
+ * At a checkpoint waits are cut short, so that all threads run at once when it is over, and no call tells yet who
+ * met whom. They go on one after the other, in the order of their ids, as they were let go; at other attempts
+ * another one is the first.
+ */
+static int start_in_order(struct rrc_engine *e, struct rrc_error *err)
+{
+	rrc_autofree struct tracee **order = NULL;
+	size_t n = 0, first;
+
+	for (struct tracee *t = e->threads; t; t = t->next)
+		n++;
+	order = calloc(n + 1, sizeof(struct tracee *));
+	if (!order)
+		return rrc_fail(err, ENOMEM, "out of memory");
+	n = 0;
+	for (struct tracee *t = e->threads; t; t = t->next)
+		order[n++] = t;
+	qsort(order, n, sizeof(struct tracee *), by_tid);
+	first = e->opts.attempt;
+	for (size_t i = 0; i < n; i++) {
+		struct tracee *t = order[(first + i) % n];
+		int r = start_thread(e, t);
+
+		if (r)
+			return rrc_fail(err, r, "thread %u: %s", t->ns_tid, strerror(-r));
+		r = run_alone(e, t, err);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
 static int start_all(struct rrc_engine *e, struct rrc_error *err)
 {
 	for (struct tracee *t = e->threads; t; t = t->next) {
@@ -201,13 +288,7 @@ static int start_all(struct rrc_engine *e, struct rrc_error *err)
 		si.si_value.sival_ptr = e;
 		syscall(SYS_rt_sigqueueinfo, p->pid, SIGCONT, &si);
 	}
-	for (struct tracee *t = e->threads; t; t = t->next) {
-		int r = start_thread(e, t);
-
-		if (r)
-			return rrc_fail(err, r, "thread %u: %s", t->ns_tid, strerror(-r));
-	}
-	return 0;
+	return start_in_order(e, err);
 }
 
 /* The thread whose turn it is makes a call for real and may wait for another's. */
@@ -253,27 +334,7 @@ static void stop_runners(struct rrc_engine *e)
 			ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL);
 }
 
-/* The next event, at most timeout later (0: any time). 1: there is none. */
-static int next_event(pid_t *tid, int *status, uint64_t timeout_ns)
-{
-	struct timespec limit = { .tv_nsec = (long)timeout_ns };
-	sigset_t chld;
-
-	sigemptyset(&chld);
-	sigaddset(&chld, SIGCHLD);
-	for (;;) {
-		*tid = waitpid(-1, status, __WALL | (timeout_ns ? WNOHANG : 0));
-		if (*tid > 0)
-			return 0;
-		if (*tid < 0 && errno != EINTR)
-			return -errno;
-		/* SIGCHLD is blocked, so one that came before is still there to be taken */
-		if (!*tid && sigtimedwait(&chld, NULL, &limit) < 0 && errno == EAGAIN)
-			return 1;
-	}
-}
-
-static int stalled(struct rrc_engine *e, struct rrc_error *err)
+static int stalled(struct rrc_engine *e, const char *how, struct rrc_error *err)
 {
 	static const char *const states[] = {
 		[TR_RUN] = "computes",		 [TR_CALL] = "stands before a call",
@@ -284,11 +345,11 @@ static int stalled(struct rrc_engine *e, struct rrc_error *err)
 	};
 	const struct rrc_rec *rec = e->head < e->end ? rrc_log_rec(e, e->head) : NULL;
 	const struct tracee *t = rec ? rrc_tracee_ns(e, rec->tid) : NULL;
-	char locks[256];
+	char locks[512];
 
 	rrc_locks_describe(e, t, locks, sizeof(locks));
-	return rrc_diverge(e, e->head, t, err, "nothing moved for %u ms, the thread %s%s%s%s%s",
-			   e->opts.stall_ms, t ? states[t->state] : "is not there",
+	return rrc_diverge(e, e->head, t, err, "%s, the thread %s%s%s%s%s", how,
+			   t ? states[t->state] : "is not there",
 			   t && t->state == TR_CALL ? ": " : "",
 			   t && t->state == TR_CALL && rrc_sysname((unsigned int)t->regs.orig_rax)
 				   ? rrc_sysname((unsigned int)t->regs.orig_rax)
@@ -296,8 +357,22 @@ static int stalled(struct rrc_engine *e, struct rrc_error *err)
 			   locks[0] ? "; " : "", locks);
 }
 
+/* Until something is to be looked at without an event, ns. */
+static uint64_t how_long(const struct rrc_engine *e, bool at_end, bool flying)
+{
+	uint64_t now;
+
+	if (at_end)
+		return LOOK_NS;
+	if (!e->due_ns)
+		return flying ? OVERLAP_NS : QUIET_NS;
+	now = rrc_now_ns(CLOCK_MONOTONIC);
+	return e->due_ns > now ? rrc_min(e->due_ns - now, (uint64_t)QUIET_NS) : 1;
+}
+
 static int run_log(struct rrc_engine *e, struct rrc_error *err)
 {
+	unsigned int quiet = 0;
 	uint64_t end_ns = 0;
 	int r = rrc_advance(e, err);
 
@@ -306,23 +381,32 @@ static int run_log(struct rrc_engine *e, struct rrc_error *err)
 		int status;
 		pid_t tid;
 
-		if (at_end && !end_ns)
+		if (at_end && !end_ns) {
 			end_ns = rrc_now_ns(CLOCK_MONOTONIC);
+			rrc_clockmarks_end(e);
+		}
 		if (at_end && !e->ending && rrc_now_ns(CLOCK_MONOTONIC) - end_ns > PARK_NS)
 			stop_runners(e);
-		r = next_event(&tid, &status, at_end ? LOOK_NS : flying ? OVERLAP_NS : 0);
+		r = next_event(&tid, &status, how_long(e, at_end, flying));
 		if (r == -ECHILD)
-			return e->head < e->end ? stalled(e, err) : 0;
+			return e->head < e->end ? stalled(e, "all have ended", err) : 0;
 		if (r < 0)
 			return rrc_fail(err, r, "waiting: %s", strerror(-r));
 		if (r) {
 			r = flying ? start_overlapping(e, err) : 0;
+			if (!r && e->due_ns)
+				r = rrc_advance(e, err);
+			/* Twice: one that was woken needs a moment to run. */
+			quiet = !flying && !at_end && rrc_deadlocked(e) ? quiet + 1 : 0;
+			if (!r && quiet >= 2)
+				return stalled(e, "nothing can move", err);
 			continue;
 		}
+		quiet = 0;
 		rrc_watchdog_pat(e->watchdog);
 		r = rrc_on_status(e, tid, status, err);
 		if (r == -ETIMEDOUT)
-			return stalled(e, err);
+			return stalled(e, "nothing moved for long", err);
 		if (!r)
 			r = rrc_advance(e, err);
 	}
@@ -361,6 +445,7 @@ static void free_all(struct rrc_engine *e)
 	rrc_watchdog_free(e->watchdog);
 	rrc_pipes_free(e);
 	rrc_clockq_free(e);
+	rrc_clockmarks_free(e);
 	rrc_locks_free(e);
 	rrc_conns_drop(e);
 	for (size_t i = 0; i < e->nsynced; i++)

@@ -18,10 +18,15 @@
 #include "err.h"
 #include "record.h"
 
+#define RRC_PATIENCE_NS 10000000 /* a usual patience */
+
 struct rrc_engine_opts {
 	bool fs_exact; /* files are as they were: another outcome is a divergence */
 	bool kill_on_exit; /* the tree dies with the engine's process (verification) */
 	unsigned int stall_ms; /* nothing moved for so long: divergence; 0: 10 s */
+	unsigned int attempt; /* how often it diverged before: other timing then */
+	bool no_pacing; /* records are passed as fast as can be, even while other threads compute */
+	int64_t mono_ns, real_ns; /* the program's clocks, less CLOCK_MONOTONIC of the primary */
 	uint32_t patience_ns; /* of lock logs, for programs that spin (locklog.h, TOLERANCE) */
 	int cpu; /* engine and tree share this CPU; < 0: the one it is on */
 	/* Connections that were there at the checkpoint: container pid, descriptor, cookie. */

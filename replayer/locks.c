@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "clockmarks.h"
 #include "locklog.h"
 #include "locks.h"
 #include "ptrace.h"
@@ -143,7 +144,6 @@ static int write_feeds(struct rrc_locks *l, const struct rrc_locklog_feed *feeds
 		rrc_locklog_feed(&l->ll, i, at, feeds[i].count, feeds[i].total);
 		at += len;
 	}
-	rrc_locklog_fed(&l->ll);
 	l->fed = true;
 	return 0;
 }
@@ -161,6 +161,10 @@ static int feed(struct rrc_engine *e, struct rrc_locks *l, struct tracee *t, str
 	if (!r && write_feeds(l, feeds))
 		r = rrc_fail(err, EFAULT, "process %u: its lock log cannot be written",
 			     l->proc->ns_pid);
+	if (!r && !e->opts.no_pacing)
+		r = rrc_clockmarks_add(e, &l->ll, feeds, err);
+	if (!r)
+		rrc_locklog_fed(&l->ll);
 	for (uint32_t i = 0; feeds && i < RRC_LL_SLOTS; i++)
 		free(feeds[i].events);
 	return r;
@@ -232,6 +236,7 @@ void rrc_locks_exec(struct rrc_engine *e, struct tproc *p)
 		if (l->proc != p)
 			continue;
 		*at = l->next;
+		rrc_clockmarks_forget(e, &l->ll);
 		rrc_locklog_close(&l->ll);
 		free(l);
 		break;
@@ -259,16 +264,26 @@ static const struct rrc_ll_slot *slot_of(const struct rrc_locks *l, const struct
 void rrc_locks_describe(const struct rrc_engine *e, const struct tracee *t, char *buf, size_t size)
 {
 	const struct rrc_locks *l = t ? find(e, t->proc) : NULL;
-	uint32_t i;
+	const struct rrc_ll_slot *s;
+	uint32_t i, owner;
+	size_t used;
 
 	buf[0] = '\0';
-	if (l && slot_of(l, t, &i))
-		rrc_locklog_describe(&l->ll, i, buf, size);
+	if (!l || !(s = slot_of(l, t, &i)))
+		return;
+	rrc_locklog_describe(&l->ll, i, buf, size);
+	used = strlen(buf);
+	owner = RRC_LL_OWNER(s->wait_word);
+	/* Whom it waits for says why. */
+	if (s->state == RRC_LL_WAIT_TURN && owner && owner <= RRC_LL_SLOTS && used + 16 < size) {
+		used += (size_t)snprintf(buf + used, size - used, "; before it, ");
+		rrc_locklog_describe(&l->ll, owner - 1, buf + used, size - used);
+	}
 }
 
 static int diverged(struct rrc_engine *e, struct tracee *t, struct rrc_error *err)
 {
-	char text[256];
+	char text[512];
 
 	rrc_locks_describe(e, t, text, sizeof(text));
 	return rrc_diverge(e, rrc_min((size_t)t->next_rec, e->head), t, err, "%s", text);

@@ -50,10 +50,14 @@ static int make_root(struct epoch *e, char *root, size_t size, struct rrc_error 
 	return rrc_root_mount(base && *base ? base : NULL, layer, e->work, root, size, err);
 }
 
-static int attempt(struct epoch *e, struct rrc_engine_report *rep, struct rrc_error *err)
+static int attempt(struct epoch *e, unsigned int before, struct rrc_engine_report *rep,
+		   struct rrc_error *err)
 {
 	struct rrc_engine_opts eo = { .kill_on_exit = true,
 				      .cpu = -1,
+				      .attempt = before,
+				      .no_pacing = e->o->no_pacing,
+				      .patience_ns = RRC_PATIENCE_NS,
 				      .trace = e->o->trace ? stderr : NULL };
 	rrc_autofree struct rrc_engine_held *held = NULL;
 	rrc_autofree const struct rrc_rec **restarts = NULL;
@@ -137,7 +141,7 @@ static int replay_epoch(struct epoch *e, struct rrc_error *err)
 			return rrc_fail(err, errno, "%s: %s", dir, strerror(errno));
 		snprintf(e->work, sizeof(e->work), "%s", dir);
 		memset(err, 0, sizeof(*err));
-		ret = attempt(e, &rep, err);
+		ret = attempt(e, tries, &rep, err);
 		rrc_root_unmount(e->work);
 		rrc_root_remove(e->work);
 	} while (ret == -EILSEQ && ++tries < e->o->attempts);

@@ -119,6 +119,8 @@ int rrc_restore_engine_opts(const struct rrc_manifest *m, struct rrc_engine_opts
 
 	*held = NULL;
 	*restarts = NULL;
+	eo->mono_ns = rrc_manifest_info(m)->timens_mono_ns;
+	eo->real_ns = (int64_t)(rrc_manifest_info(m)->real_ns - rrc_manifest_info(m)->mono_ns);
 	while ((s = rrc_manifest_next(m, RRC_SECTION_SOCKET, &iter, &len))) {
 		void *bigger = realloc(*held, (eo->nheld + 1) * sizeof(**held));
 

@@ -75,7 +75,11 @@ static int attempt(struct takeover *t, struct rrc_error *err)
 {
 	struct rrc_session *s = t->s;
 	int passive = !!(rrc_manifest_info(s->manifest)->flags & RRC_MANIFEST_PASSIVE);
-	struct rrc_engine_opts eo = { .fs_exact = true, .cpu = -1 };
+	struct rrc_engine_opts eo = { .fs_exact = true,
+				      .cpu = -1,
+				      .attempt = t->tries,
+				      .no_pacing = s->o->no_pacing,
+				      .patience_ns = RRC_PATIENCE_NS };
 	rrc_autofree struct rrc_engine_held *held = NULL;
 	rrc_autofree const struct rrc_rec **restarts = NULL;
 	char root[PATH_MAX];

@@ -189,6 +189,10 @@ int rrc_resume(struct rrc_engine *e, struct tracee *t, int sig)
 	t->request = request;
 	t->state = TR_RUN;
 	t->stopped = false;
+	if (!e->opts.no_pacing) {
+		t->resumed_ns = rrc_now_ns(CLOCK_MONOTONIC);
+		t->recorded_ns = e->recorded_ns;
+	}
 	if (ptrace((enum __ptrace_request)request, t->tid, NULL, (long)sig))
 		return gone_is_fine();
 	return 0;

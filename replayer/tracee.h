@@ -78,6 +78,8 @@ struct tracee {
 	const struct rrc_rec *restart; /* the call that returned -516 and is not finished */
 	uint32_t birth; /* TR_BUSY in a clone: index of the birth it is to make */
 	bool child_seen; /* … and it is made */
+	uint64_t resumed_ns,
+		recorded_ns; /* it runs since then, here and on the primary; 0: not known */
 	cpu_set_t affinity;
 	bool clocks_tried;
 	struct rrc_clockq *clocks; /* its readings are answered in the program; or NULL */
@@ -105,6 +107,8 @@ struct rrc_engine {
 	size_t nbirths;
 	size_t head; /* whose turn it is */
 	size_t end; /* the log is replayed up to here */
+	uint64_t recorded_ns; /* when the record that was passed last was placed, on the primary */
+	uint64_t due_ns; /* the head waits until then; 0: it does not */
 
 	struct tracee *threads;
 	struct tracee *by_tid[RRC_TRACEE_HASH], *by_ns[RRC_TRACEE_HASH];
@@ -121,6 +125,7 @@ struct rrc_engine {
 	struct rrc_pipes *pipes;
 	struct rrc_clockq *clockqs;
 	struct rrc_locks *locks;
+	struct rrc_clockmarks *marks;
 	struct held_conn *conns[RRC_TRACEE_HASH];
 	int *synced; /* files whose fsync was put off to go-live */
 	size_t nsynced;
@@ -267,6 +272,9 @@ int rrc_diverge(struct rrc_engine *e, size_t i, const struct tracee *t, struct r
 void rrc_trace_step(struct rrc_engine *e, const struct tracee *t, const char *what);
 
 /* ---- turns.c: the order ---- */
+
+/* Nothing can move any more: every thread waits for another one, or for the log, which is not at its end. */
+bool rrc_deadlocked(const struct rrc_engine *e);
 
 /* Passes all records whose turn has come. */
 int rrc_advance(struct rrc_engine *e, struct rrc_error *err);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/ptrace.h>
 
+#include "clockmarks.h"
 #include "tracee.h"
 #include "util.h"
 
@@ -118,13 +119,46 @@ static int one_turn(struct rrc_engine *e, struct rrc_error *err)
 	return thread_turn(e, t, rec, err);
 }
 
+/*
+ * Threads that share memory without a lock meet as they did if each has come as far as it had: a record waits
+ * while a thread computes that had so much time, from its own last record on, and did not have it here. All
+ * share one CPU, so each of several needs longer. Most come to their next call at once.
+ * 1: the head has to wait.
+ */
+static int too_early(struct rrc_engine *e, const struct rrc_rec *rec)
+{
+	uint64_t due = 0, computing = 0;
+
+	e->due_ns = 0;
+	if (e->opts.no_pacing || !of_thread(rec))
+		return 0;
+	e->due_ns = rrc_clockmarks_wait(e);
+	if (e->due_ns)
+		return 1;
+	for (const struct tracee *t = e->threads; t; t = t->next)
+		computing += t->state == TR_RUN;
+	if (!computing)
+		return 0;
+	for (const struct tracee *t = e->threads; t; t = t->next)
+		if (t->state == TR_RUN && t->recorded_ns && rec->exit_ns > t->recorded_ns &&
+		    t->ns_tid != rec->tid)
+			due = rrc_max(due,
+				      t->resumed_ns + (rec->exit_ns - t->recorded_ns) * computing);
+	if (!due || rrc_now_ns(CLOCK_MONOTONIC) >= due)
+		return 0;
+	e->due_ns = due;
+	return 1;
+}
+
 int rrc_advance(struct rrc_engine *e, struct rrc_error *err)
 {
 	while (e->head < e->end) {
-		int r = one_turn(e, err);
+		int r = too_early(e, rrc_log_rec(e, e->head)) ? 0 : one_turn(e, err);
 
 		if (r <= 0)
 			return r;
+		if (of_thread(rrc_log_rec(e, e->head)))
+			e->recorded_ns = rrc_log_rec(e, e->head)->exit_ns;
 		if (e->opts.seen)
 			e->opts.seen(e->opts.ctx, rrc_log_rec(e, e->head));
 		e->head++;
@@ -145,6 +179,28 @@ static bool asleep(pid_t tid)
 		return false;
 	p = strrchr(line, ')');
 	return p && p[1] == ' ' && p[2] == 'S';
+}
+
+bool rrc_deadlocked(const struct rrc_engine *e)
+{
+	if (e->due_ns)
+		return false;
+	for (const struct tracee *t = e->threads; t; t = t->next) {
+		switch (t->state) {
+		case TR_CALL:
+		case TR_DONE:
+		case TR_DEAD:
+			break;
+		case TR_LOCAL:
+			/* one that has a time-out comes back by itself */
+			if (t->regs.r10 || !asleep(t->tid))
+				return false;
+			break;
+		default:
+			return false;
+		}
+	}
+	return true;
 }
 
 bool rrc_all_parked(struct rrc_engine *e)

@@ -328,6 +328,22 @@ static bool may_jump(uint8_t kind)
 	return kind != RRC_LL_BARRIER && kind != RRC_LL_BARRIER_IN;
 }
 
+/* The time of a reading is its place among the calls of all threads. */
+static bool await_grant(void)
+{
+	struct rrc_ll_slot *s = rrc_me.slot;
+	uint32_t granted;
+
+	if (rrc_likely(__atomic_load_n(&s->granted, __ATOMIC_ACQUIRE) > s->feed_pos))
+		return true;
+	set_state(RRC_LL_WAIT_GRANT);
+	while (replaying() &&
+	       (granted = __atomic_load_n(&s->granted, __ATOMIC_SEQ_CST)) <= s->feed_pos)
+		rrc_pl_futex(&s->granted, FUTEX_WAIT, granted, NULL);
+	set_state(RRC_LL_RUNNING);
+	return replaying();
+}
+
 RRC_SLOW bool rrc_pl_replay_plain(struct rrc_ll_event *want)
 {
 	const struct rrc_ll_event *e;
@@ -346,6 +362,8 @@ RRC_SLOW bool rrc_pl_replay_plain(struct rrc_ll_event *want)
 	tell(want->kind, n, want->lock, NULL, 0);
 	if (e && e->kind == want->kind && e->lock == want->lock &&
 	    (e->n == n || may_jump(e->kind))) {
+		if (!await_grant())
+			return false;
 		s->jumped += e->n - n; /* a thread that spun less often */
 		*want = *e;
 		rrc_pl_consume();

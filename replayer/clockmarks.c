@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT
+/* Readings of the clock stand in the log's order, see clockmarks.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "clockmarks.h"
+#include "tracee.h"
+#include "util.h"
+
+#define ASK_NS	    50000ull /* who reads comes to its next call soon, which tells us; else look again */
+#define PATIENCE_NS 20000000ull /* a thread that spun less or more may not read at all */
+#define MAX_MISSED  50 /* then this program's readings tell us nothing */
+#define REAL_NS	    1000000 /* CLOCK_REALTIME is corrected all the time: so much is allowed for */
+
+struct mark {
+	size_t at; /* index of the first record behind it */
+	struct rrc_locklog *ll;
+	uint32_t slot, index; /* in the feed */
+	uint32_t next; /* the slot's next reading in the feed, or UINT32_MAX */
+};
+
+struct rrc_clockmarks {
+	struct mark *marks; /* by place */
+	size_t n;
+	uint64_t *latest; /* by record */
+	size_t granted, seen; /* marks before these were granted, happened */
+	uint64_t since; /* the head waits since then; 0: it does not */
+	unsigned int missed;
+};
+
+/* When it happened by the primary's CLOCK_MONOTONIC; not later than in truth. 0: that cannot be said. */
+static uint64_t time_of(const struct rrc_engine *e, const struct rrc_ll_event *ev)
+{
+	int64_t real = e->opts.real_ns + REAL_NS;
+
+	switch (ev->kind) {
+	case RRC_LL_GTOD:
+		return (uint64_t)((int64_t)ev->value * 1000 - real);
+	case RRC_LL_CLOCK:
+		break;
+	default:
+		return 0;
+	}
+	switch (ev->lock) {
+	case CLOCK_MONOTONIC:
+	case CLOCK_MONOTONIC_COARSE:
+		return (uint64_t)((int64_t)ev->value - e->opts.mono_ns);
+	case CLOCK_REALTIME:
+	case CLOCK_REALTIME_COARSE:
+		return (uint64_t)((int64_t)ev->value - real);
+	default:
+		return 0;
+	}
+}
+
+/* When the latest of the records up to each was placed: their times are not quite in order, since on two CPUs
+ * one may be overtaken between its time and its place. */
+static int note_times(struct rrc_clockmarks *m, const struct rrc_engine *e)
+{
+	uint64_t latest = 0;
+
+	if (m->latest)
+		return 0;
+	m->latest = calloc(e->n + 1, sizeof(*m->latest));
+	for (size_t i = 0; m->latest && i < e->n; i++) {
+		const struct rrc_rec *rec = rrc_log_rec(e, i);
+
+		if (rec->kind == RRC_REC_SYSCALL)
+			latest = rrc_max(latest, (uint64_t)rec->exit_ns);
+		m->latest[i] = latest;
+	}
+	return m->latest ? 0 : -ENOMEM;
+}
+
+/* Right behind the last call that returned before. */
+static size_t place_of(const struct rrc_engine *e, uint64_t ns)
+{
+	const struct rrc_clockmarks *m = e->marks;
+	size_t lo = 0, hi = e->n;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (m->latest[mid] > ns)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	while (lo && rrc_log_rec(e, lo - 1)->kind != RRC_REC_SYSCALL)
+		lo--;
+	return lo;
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct mark *x = a, *y = b;
+
+	if (x->at != y->at)
+		return x->at < y->at ? -1 : 1;
+	return x->index < y->index ? -1 : x->index > y->index;
+}
+
+static int add_slot(struct rrc_engine *e, struct rrc_locklog *ll, uint32_t slot,
+		    const struct rrc_locklog_feed *f)
+{
+	struct rrc_clockmarks *m = e->marks;
+	uint32_t next = UINT32_MAX;
+
+	/* From the end, so that each knows the one behind it. */
+	for (uint32_t i = f->count; i--;) {
+		uint64_t ns = time_of(e, &f->events[i]);
+		struct mark *more;
+
+		if (!ns)
+			continue;
+		if (!(m->n & (m->n - 1))) {
+			more = realloc(m->marks, (m->n ? m->n * 2 : 1) * sizeof(*more));
+			if (!more)
+				return -ENOMEM;
+			m->marks = more;
+		}
+		m->marks[m->n++] = (struct mark){ place_of(e, ns), ll, slot, i, next };
+		next = i;
+	}
+	if (next != UINT32_MAX)
+		rrc_locklog_grant(ll, slot, next);
+	return 0;
+}
+
+static bool happened(const struct mark *k)
+{
+	const struct rrc_ll_slot *s;
+
+	if (!k->ll)
+		return true;
+	s = &k->ll->area->slot[k->slot];
+	return __atomic_load_n(&s->feed_pos, __ATOMIC_ACQUIRE) > k->index ||
+	       s->state == RRC_LL_EXITED || s->state == RRC_LL_FREE;
+}
+
+/* What stands at the head or before it may happen. */
+static void grant(struct rrc_engine *e)
+{
+	struct rrc_clockmarks *m = e->marks;
+
+	while (m->granted < m->n && m->marks[m->granted].at <= e->head) {
+		const struct mark *k = &m->marks[m->granted++];
+
+		if (k->ll)
+			rrc_locklog_grant(k->ll, k->slot, k->next);
+	}
+}
+
+int rrc_clockmarks_add(struct rrc_engine *e, struct rrc_locklog *ll,
+		       const struct rrc_locklog_feed *feeds, struct rrc_error *err)
+{
+	unsigned int threads = 0;
+	int r = 0;
+
+	for (uint32_t i = 0; i < RRC_LL_SLOTS; i++)
+		threads += feeds[i].count != 0;
+	if (threads < 2)
+		return 0; /* nobody to meet */
+	if (!e->marks)
+		e->marks = calloc(1, sizeof(*e->marks));
+	if (!e->marks)
+		return rrc_fail(err, ENOMEM, "no memory for clock readings");
+	r = note_times(e->marks, e);
+	for (uint32_t i = 0; i < RRC_LL_SLOTS && !r; i++)
+		r = add_slot(e, ll, i, &feeds[i]);
+	if (r)
+		return rrc_fail(err, -r, "no memory for clock readings");
+	/* What a process brings later lies behind the head, as what was granted and seen lies before it. */
+	qsort(e->marks->marks + e->marks->granted, e->marks->n - e->marks->granted,
+	      sizeof(struct mark), by_place);
+	grant(e);
+	return 0;
+}
+
+uint64_t rrc_clockmarks_wait(struct rrc_engine *e)
+{
+	struct rrc_clockmarks *m = e->marks;
+	uint64_t now;
+
+	if (!m)
+		return 0;
+	grant(e);
+	while (m->seen < m->granted && happened(&m->marks[m->seen])) {
+		m->seen++;
+		m->since = 0;
+	}
+	if (m->seen == m->granted || m->missed >= MAX_MISSED)
+		return 0;
+	now = rrc_now_ns(CLOCK_MONOTONIC);
+	m->since = m->since ? m->since : now;
+	if (now - m->since < PATIENCE_NS)
+		return now + ASK_NS;
+	m->missed++;
+	m->seen++;
+	m->since = 0;
+	return 0;
+}
+
+void rrc_clockmarks_end(struct rrc_engine *e)
+{
+	struct rrc_clockmarks *m = e->marks;
+
+	for (; m && m->granted < m->n; m->granted++)
+		if (m->marks[m->granted].ll)
+			rrc_locklog_grant(m->marks[m->granted].ll, m->marks[m->granted].slot,
+					  UINT32_MAX);
+}
+
+void rrc_clockmarks_forget(struct rrc_engine *e, const struct rrc_locklog *ll)
+{
+	for (size_t i = 0; e->marks && i < e->marks->n; i++)
+		if (e->marks->marks[i].ll == ll)
+			e->marks->marks[i].ll = NULL;
+}
+
+void rrc_clockmarks_free(struct rrc_engine *e)
+{
+	if (e->marks) {
+		free(e->marks->marks);
+		free(e->marks->latest);
+	}
+	free(e->marks);
+	e->marks = NULL;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Clock readings of the lock logs among the calls. A reading says when it happened, so it has a place in the
+ * log's order: the calls before it have returned, and those behind it wait for it. It is the one point, between two
+ * calls of a thread, that tells how far the thread was: programs set a global variable to the time that a
+ * thread read, and others look at it without a lock.
+ */
+#ifndef RRC_CLOCKMARKS_H
+#define RRC_CLOCKMARKS_H
+
+#include <stdint.h>
+
+#include "err.h"
+#include "locklog.h"
+
+struct rrc_engine;
+
+/* Takes the readings of a process with several threads; feeds as given to it. */
+int rrc_clockmarks_add(struct rrc_engine *e, struct rrc_locklog *ll,
+		       const struct rrc_locklog_feed *feeds, struct rrc_error *err);
+
+/* Before the log's head is passed. 0: it may be; else CLOCK_MONOTONIC, ns, of when to ask again at the latest. */
+uint64_t rrc_clockmarks_wait(struct rrc_engine *e);
+
+/* The log is at its end: the readings behind it may happen. */
+void rrc_clockmarks_end(struct rrc_engine *e);
+
+/* The process's lock log is about to go. */
+void rrc_clockmarks_forget(struct rrc_engine *e, const struct rrc_locklog *ll);
+void rrc_clockmarks_free(struct rrc_engine *e);
+
+#endif

@@ -39,7 +39,8 @@ enum rrc_rec_kind {
 	RRC_REC_LOST, /* by the collector: ret records are missing before this place */
 	RRC_REC_LOCKS, /* by the collector: what thread slot args[0] of process pid did since it said so
 				 * last (lib/locklog.h): args[1] = ops, args[2] = done, args[3] = which
-				 * area (a new program has a new one), and its events.
+				 * area, args[4] = 1 if a program brought it that was executed
+				 * while we watched; and its events.
 				 * Of no thread, and no part of the order: the events hold their own */
 	RRC_REC_KINDS,
 };

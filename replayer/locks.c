@@ -60,31 +60,39 @@ static int add_events(struct rrc_locklog_feed *f, const struct rrc_rec *rec)
 	return 0;
 }
 
-/* Which of the process's logs is the next: they are told apart by the inodes that they had. 0: there is none. */
-static uint64_t area_of(const struct rrc_engine *e, const struct tproc *p)
+enum brought {
+	BY_ANY,
+	BY_FORK,
+	BY_EXEC
+};
+
+/* Which of the process's logs is the next: they are told apart by the inodes that they had. Those before it were
+ * of programs that never came to use them. Returns how many logs are behind then; 0: there is none. */
+static unsigned int next_area(const struct rrc_engine *e, const struct tproc *p, enum brought by,
+			      uint64_t *area)
 {
-	unsigned int behind = p->areas;
 	uint64_t last = 0;
+	unsigned int n = 0;
 
 	for (size_t i = 0; i < e->n; i++) {
 		const struct rrc_rec *rec = rrc_log_rec(e, i);
 
 		if (rec->kind != RRC_REC_LOCKS || rec->pid != p->ns_pid || rec->args[3] == last)
 			continue;
-		if (!behind--)
-			return rec->args[3];
 		last = rec->args[3];
+		if (++n > p->areas && (by == BY_ANY || rec->args[4] == (by == BY_EXEC))) {
+			*area = last;
+			return n;
+		}
 	}
 	return 0;
 }
 
 /* What the log has of a process, by slot. It goes on behind the end of what is replayed: there a thread may
  * do more than its calls let it come to, which is harmless. */
-static int collect(const struct rrc_engine *e, const struct rrc_locks *l,
+static int collect(const struct rrc_engine *e, const struct rrc_locks *l, uint64_t area,
 		   struct rrc_locklog_feed *feeds)
 {
-	uint64_t area = area_of(e, l->proc);
-
 	for (uint32_t i = 0; i < RRC_LL_SLOTS; i++) {
 		feeds[i].total = l->ll.area->slot[i].ops;
 		feeds[i].done = l->ll.area->slot[i].done;
@@ -148,16 +156,19 @@ static int write_feeds(struct rrc_locks *l, const struct rrc_locklog_feed *feeds
 	return 0;
 }
 
-static int feed(struct rrc_engine *e, struct rrc_locks *l, struct tracee *t, struct rrc_error *err)
+static int feed(struct rrc_engine *e, struct rrc_locks *l, struct tracee *t, enum brought by,
+		struct rrc_error *err)
 {
+	uint64_t area = 0;
+	unsigned int behind = next_area(e, l->proc, by, &area);
 	rrc_autofree struct rrc_locklog_feed *feeds = calloc(RRC_LL_SLOTS, sizeof(*feeds));
-	int r = feeds ? collect(e, l, feeds) : -ENOMEM;
+	int r = feeds ? collect(e, l, area, feeds) : -ENOMEM;
 
 	if (r)
 		rrc_fail(err, r, "no memory for a lock log");
 	else
 		r = make_room(l, t, feeds, err);
-	l->proc->areas += area_of(e, l->proc) != 0;
+	l->proc->areas = rrc_max(l->proc->areas, behind);
 	if (!r && write_feeds(l, feeds))
 		r = rrc_fail(err, EFAULT, "process %u: its lock log cannot be written",
 			     l->proc->ns_pid);
@@ -204,7 +215,7 @@ int rrc_locks_take(struct rrc_engine *e, struct rrc_error *err)
 		if (!l)
 			continue;
 		rrc_locklog_replay(&l->ll, e->opts.patience_ns);
-		r = feed(e, l, t, err);
+		r = feed(e, l, t, BY_ANY, err);
 		if (r)
 			return r;
 	}
@@ -215,8 +226,9 @@ int rrc_locks_started(struct rrc_engine *e, struct tracee *t, struct rrc_error *
 {
 	struct tproc *p = t->proc;
 	struct rrc_locks *l;
+	uint64_t area;
 
-	if (!area_of(e, p))
+	if (!next_area(e, p, BY_EXEC, &area))
 		return 0;
 	l = add(e, p);
 	if (!l)
@@ -225,7 +237,7 @@ int rrc_locks_started(struct rrc_engine *e, struct tracee *t, struct rrc_error *
 	if (rrc_vdso_restore(p->pid, err) < 0)
 		return err->code;
 	rrc_locklog_replay(&l->ll, e->opts.patience_ns);
-	return feed(e, l, t, err);
+	return feed(e, l, t, BY_EXEC, err);
 }
 
 void rrc_locks_exec(struct rrc_engine *e, struct tproc *p)
@@ -304,7 +316,7 @@ int rrc_locks_at_futex(struct rrc_engine *e, struct tracee *t, struct rrc_error 
 		return 0;
 	off = t->regs.rdi - l->ll.addr;
 	if (off == offsetof(struct rrc_ll_area, fed) && !l->fed)
-		return feed(e, l, t, err);
+		return feed(e, l, t, BY_FORK, err);
 	if (off != offsetof(struct rrc_ll_area, mode))
 		return 0;
 	s = slot_of(l, t, &i);

@@ -282,9 +282,9 @@ int rrc_collector_cut(struct rrc_collector *c, uint64_t number, uint64_t stamp, 
 	return ret ? ret : flush(c);
 }
 
-int rrc_collector_take_locks(struct rrc_collector *c, const struct rrc_locklog *ll)
+int rrc_collector_take_locks(struct rrc_collector *c, const struct rrc_locklog *ll, int executed)
 {
-	return rrc_locks_take(c->locks, ll);
+	return rrc_locks_take(c->locks, ll, executed);
 }
 
 void rrc_collector_emit(struct rrc_collector *c, int on)

@@ -37,7 +37,7 @@ int rrc_collector_drain(struct rrc_collector *c, uint64_t stamp);
 int rrc_collector_cut(struct rrc_collector *c, uint64_t number, uint64_t stamp, uint64_t *pos);
 
 /* From any thread: a process came that has a lock log, and has not gone on. 1: it is ours now; 0: it is known. */
-int rrc_collector_take_locks(struct rrc_collector *c, const struct rrc_locklog *ll);
+int rrc_collector_take_locks(struct rrc_collector *c, const struct rrc_locklog *ll, int executed);
 
 /* Whether frames are emitted at all (not before the first cut of a log; not without a backup). */
 void rrc_collector_emit(struct rrc_collector *c, int on);

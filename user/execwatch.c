@@ -36,11 +36,17 @@ enum command {
 	CMD_STOP
 };
 
+enum starting {
+	START_NOT,
+	START_EXEC,
+	START_FORK
+};
+
 struct tracee {
 	pid_t tid;
 	int stopped; /* at a ptrace stop while releasing; sig is what to go on with */
 	int sig;
-	int starting; /* a new program that will record by itself: each call is looked at */
+	enum starting starting; /* until it records by itself each call is looked at */
 };
 
 struct rrc_execwatch {
@@ -176,17 +182,17 @@ static void on_exec(struct rrc_execwatch *w, struct tracee *t, pid_t pid)
 		return;
 	w->calls.patched(w->calls.ctx, pid);
 	if (t)
-		t->starting = rrc_newprogram_preloads(pid);
+		t->starting = rrc_newprogram_preloads(pid) ? START_EXEC : START_NOT;
 }
 
 /* 1: its lock log is set up and ours. */
-static int hand_over(struct rrc_execwatch *w, pid_t pid)
+static int hand_over(struct rrc_execwatch *w, pid_t pid, int executed)
 {
 	struct rrc_locklog ll;
 
 	if (!rrc_newprogram_ready(pid, &ll))
 		return 0;
-	if (w->calls.recording(w->calls.ctx, &ll))
+	if (w->calls.recording(w->calls.ctx, &ll, executed))
 		return 1;
 	rrc_locklog_close(&ll);
 	return 0;
@@ -203,11 +209,12 @@ static void on_stop(struct rrc_execwatch *w, pid_t tid, int status, int releasin
 		on_exec(w, t, tid);
 		t = find(w, tid);
 	} else if (t && t->starting && sig == RRC_CALL_STOP) {
-		t->starting = !hand_over(w, tid);
+		if (hand_over(w, tid, t->starting == START_EXEC))
+			t->starting = START_NOT;
 	} else if (t && !known) {
-		t->starting = rrc_newprogram_forked(tid);
+		t->starting = rrc_newprogram_forked(tid) ? START_FORK : START_NOT;
 	} else if (t && event && event != PTRACE_EVENT_STOP) {
-		t->starting = 0; /* it makes others: the library did not come */
+		t->starting = START_NOT; /* it makes others: the library did not come */
 	}
 	if (releasing && t) {
 		t->stopped = 1;
@@ -340,7 +347,7 @@ static int do_resume(struct rrc_execwatch *w)
 		struct rrc_locklog ll;
 
 		if (!rrc_locklog_open(pids[i], &ll, NULL) &&
-		    !(ll.area->mode == RRC_LL_RECORD && w->calls.recording(w->calls.ctx, &ll)))
+		    !(ll.area->mode == RRC_LL_RECORD && w->calls.recording(w->calls.ctx, &ll, 0)))
 			rrc_locklog_close(&ll);
 	}
 	return ret;

@@ -23,7 +23,7 @@ struct rrc_execwatch_calls {
 	void (*patched)(void *ctx, pid_t pid);
 	/* A new process begins to record its locks and clock (lib/locklog.h); it is stopped. 1: the log is
 	 * taken over; 0: it is known already. */
-	int (*recording)(void *ctx, const struct rrc_locklog *ll);
+	int (*recording)(void *ctx, const struct rrc_locklog *ll, int executed);
 	void *ctx;
 };
 struct rrc_execwatch *rrc_execwatch_start(uint64_t pidns, const struct rrc_execwatch_calls *calls,

@@ -16,6 +16,7 @@
 struct process {
 	struct rrc_locklog ll;
 	uint32_t ns_pid;
+	int executed; /* its program brought it while we watched */
 	int gone; /* it ended or became another program: what it wrote before is drained once more */
 	uint32_t ops[RRC_LL_SLOTS]; /* as last told */
 	struct process *next; /* on its way from another thread */
@@ -80,7 +81,7 @@ static int known(const struct rrc_locks *l, const struct rrc_locklog *ll)
 	return 0;
 }
 
-int rrc_locks_take(struct rrc_locks *l, const struct rrc_locklog *ll)
+int rrc_locks_take(struct rrc_locks *l, const struct rrc_locklog *ll, int executed)
 {
 	struct process *p = calloc(1, sizeof(*p));
 	int ours;
@@ -88,6 +89,7 @@ int rrc_locks_take(struct rrc_locks *l, const struct rrc_locklog *ll)
 	if (!p)
 		return 0;
 	p->ll = *ll;
+	p->executed = executed;
 	p->ns_pid = (uint32_t)rrc_ns_tid(ll->pid);
 	pthread_mutex_lock(&l->lock);
 	ours = !known(l, ll);
@@ -172,7 +174,7 @@ static int look_at(struct rrc_locks *l, pid_t pid)
 
 	if (have(l, pid) || rrc_locklog_open(pid, &ll, NULL))
 		return 0;
-	if (rrc_locks_take(l, &ll))
+	if (rrc_locks_take(l, &ll, 0))
 		return 0;
 	/* A child that has not come back from fork() has its parent's, and has written nothing yet. */
 	rrc_locklog_close(&ll);
@@ -286,7 +288,7 @@ static int tell(struct rrc_locks *l, struct process *p, const struct rrc_locklog
 		.pid = p->ns_pid,
 		.nseg = 1,
 		.exit_ns = rrc_now_ns(CLOCK_MONOTONIC),
-		.args = { b->slot, b->ops, b->done, p->ll.inode },
+		.args = { b->slot, b->ops, b->done, p->ll.inode, (uint64_t)p->executed },
 	};
 	l->out.seg = (struct rrc_seg){ .len = len };
 	p->ops[b->slot] = b->ops;

@@ -31,8 +31,8 @@ void rrc_locks_seen(struct rrc_locks *l, const struct rrc_rec *rec);
 int rrc_locks_drain(struct rrc_locks *l, int (*emit)(void *ctx, const struct rrc_rec *rec),
 		    void *ctx);
 
-/* From any thread: this log is there, its process stands still. 1: it is ours now; 0: it is known already. */
-int rrc_locks_take(struct rrc_locks *l, const struct rrc_locklog *ll);
+/* From any thread: this log is there, its process stands still; executed: a new program brought it. 1: it is ours now; 0: it is known already. */
+int rrc_locks_take(struct rrc_locks *l, const struct rrc_locklog *ll, int executed);
 
 /* Processes that came and went unseen, with what they recorded (rule 4). */
 uint64_t rrc_locks_lost(const struct rrc_locks *l);

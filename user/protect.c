@@ -40,11 +40,11 @@ static int emit(void *ctx, const void *frame, size_t len)
 	return p->have_backup ? rrc_link_send_raw(&p->backup.log, frame, len) : 0;
 }
 
-static int on_recording(void *ctx, const struct rrc_locklog *ll)
+static int on_recording(void *ctx, const struct rrc_locklog *ll, int executed)
 {
 	struct rrc_protect *p = ctx;
 
-	return rrc_collector_take_locks(p->collector, ll);
+	return rrc_collector_take_locks(p->collector, ll, executed);
 }
 
 /* The cut, in the main thread; every thread of the container is frozen. */

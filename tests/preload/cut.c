@@ -48,7 +48,6 @@ static void start_guest(struct run *r, const char *out, const char *library, cha
 	r->pid = fork();
 	if (!r->pid) {
 		setsid();
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(null, 0);
 		dup2(fd, 1);
 		dup2(null, 2);

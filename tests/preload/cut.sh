@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# The lock log across a checkpoint: each guest is cut by CRIU at random instructions, RRC_RUNS (4) times,
+# The lock log across a checkpoint: each guest is cut by CRIU at random instructions, RRC_RUNS (2) times,
 # with its rings drained or run full, and its restored copy goes by the log to the same result.
 set -uo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 B=${B:-$PWD/build}
 GUEST=$B/tests/preload/guest LIBRARY=$B/librrc-preload.so
-RUNS=${RRC_RUNS:-4}
+RUNS=${RRC_RUNS:-2}
 (( EUID == 0 )) || { echo "skip: must be root"; exit 77; }
 work=$(mktemp -d "${TMPDIR:-/tmp}/rrc-cut.XXXXXX")
 trap 'rm -rf "$work"' EXIT

@@ -49,7 +49,7 @@ timeout 60 "$HARNESS" -r "$LIBRARY" "$GUEST" signals | grep -q '^signals '
 verdict "locklog: signal handlers inside wrappers leave the log in order" $?
 
 # Cut at each instruction of the first lock's acquisition and failed one, and now and then in the rest.
-for stride in 1:400 131; do
+for stride in 1:500 37; do
 	timeout 120 "$B/tests/preload/steps" $stride "$LIBRARY" "$GUEST" steps
 	verdict "locklog: cut after any number of instructions ($stride)" $?
 done

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Captured packets, and the saved table of connections: bytes from outside. The first byte chooses;
+ * Captured packets, datagrams among them, and the saved table of connections: bytes from outside. The first byte chooses;
  * packets go into a table with one connection, whose promises are checked after each.
  */
 #include <arpa/inet.h>
@@ -120,13 +120,50 @@ static void fuzz_load(const uint8_t *data, size_t size)
 	free(copy);
 }
 
+static void inside(const struct rrc_datagram *gram, void *ctx)
+{
+	(void)ctx;
+	must((size_t)gram->at + gram->len <= gram->head.len);
+	rrc_packet_sum_udp(gram->packet, gram->at);
+}
+
+/* Packets that may be datagrams, each of them read in part. */
+static void fuzz_datagrams(const uint8_t *data, size_t size)
+{
+	struct rrc_datagrams d = { 0 };
+
+	while (size > 2) {
+		struct rrc_rec_packet head = { .len = data[0] };
+		size_t cut = data[1];
+		uint8_t *p;
+
+		data += 2;
+		size -= 2;
+		head.len = head.len < size ? head.len : (uint32_t)size;
+		p = malloc(head.len + 1); /* so that one byte too far is seen */
+		must(p != NULL);
+		memcpy(p, data, head.len);
+		p = realloc(p, head.len ? head.len : 1);
+		must(!rrc_datagrams_packet(&d, &head, p));
+		rrc_datagrams_each(&d, inside, NULL);
+		rrc_datagrams_read(&d, p, cut < head.len ? cut : head.len, cut % 4);
+		free(p);
+		data += head.len;
+		size -= head.len;
+	}
+	rrc_datagrams_free(&d);
+	must(!d.bytes);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct rrc_packet pkt;
 
 	if (!size)
 		return 0;
-	if (data[0] % 3 == 0)
+	if (data[0] >= 0xf0)
+		fuzz_datagrams(data + 1, size - 1);
+	else if (data[0] % 3 == 0)
 		fuzz_table(data + 1, size - 1);
 	else if (data[0] % 3 == 1)
 		fuzz_load(data + 1, size - 1);

@@ -171,7 +171,7 @@ $(RECORDER_TOOLS): $(B)/tests/%: tests/%.c tests/bench/spawn.h $(RECORDER_OBJ) $
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -Iuser $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(LDLIBS) $(JSON_LIBS)
 
-LOCKLOG_TOOLS := $(addprefix $(B)/tests/,bench/locks preload/harness preload/cut preload/steps)
+LOCKLOG_TOOLS := $(B)/tests/e2e/inject-count $(addprefix $(B)/tests/,bench/locks preload/harness preload/cut preload/steps)
 $(addprefix $(B)/tests/preload/,harness cut steps): tests/preload/run.h
 $(LOCKLOG_TOOLS): $(B)/tests/%: tests/%.c $(B)/lib/librrc.a
 	$(call say,TOOL,$@)

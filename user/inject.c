@@ -40,7 +40,7 @@ static const uint16_t safe_calls[] = {
 	SYS_epoll_wait,	     SYS_epoll_pwait,	  SYS_epoll_pwait2, SYS_poll,	SYS_ppoll,
 	SYS_select,	     SYS_pselect6,	  SYS_nanosleep,    SYS_accept, SYS_accept4,
 	SYS_clock_nanosleep, SYS_rt_sigtimedwait, SYS_pause,	    SYS_wait4,	SYS_recvfrom,
-	SYS_recvmsg,	     SYS_rt_sigsuspend,	  SYS_read,	    SYS_futex,
+	SYS_recvmsg,	     SYS_rt_sigsuspend,	  SYS_read,	    SYS_futex,	SYS_restart_syscall,
 };
 
 /* What a thread may be inside of when the library comes. What it waits in for long is completed by the library;
@@ -247,7 +247,8 @@ static enum where waits(const struct target *t, const struct user_regs_struct *r
 {
 	int cond = kind == RRC_LL_COND || kind == RRC_LL_COND_TIMED;
 
-	if (kind == RRC_LL_NONE || r->orig_rax != SYS_futex)
+	/* one with a time limit begins again by another call */
+	if (kind == RRC_LL_NONE || (r->orig_rax != SYS_futex && r->orig_rax != SYS_restart_syscall))
 		return BUSY;
 	out->kind = kind;
 	out->slot = f->slot;
@@ -288,7 +289,9 @@ static int is_safe(const struct target *t, const struct rrc_stopped *s, int i, s
 	if ((long)r->orig_rax < 0 || r->orig_rax != safe_calls[rank] ||
 	    !rrc_object_has(&t->libc, r->rip) || !rrc_remote_has_stack(s, i))
 		return 0;
-	/* a futex is as well the loader's or the allocator's */
+	/* a futex is as well the loader's or the allocator's, but those have no time limit */
+	if (r->orig_rax == SYS_restart_syscall)
+		return stand(t, r, &at) != BUSY;
 	return r->orig_rax != SYS_futex || (stand(t, r, &at) == WAITS && at.kind != RRC_LL_MUTEX);
 }
 

@@ -217,6 +217,7 @@ void rrc_locklog_replay(struct rrc_locklog *ll, uint32_t patience_ns)
 		a->slot[i].feed_count = 0;
 		a->slot[i].feed_pos = 0;
 		a->slot[i].granted = UINT32_MAX;
+		a->slot[i].hold = 0;
 		a->slot[i].total = a->slot[i].ops;
 		a->slot[i].tail =
 			a->slot[i].head; /* a call that waits for room is repeated by restore */
@@ -254,6 +255,15 @@ void rrc_locklog_grant(struct rrc_locklog *ll, uint32_t slot, uint32_t index)
 		wake(&s->granted);
 }
 
+void rrc_locklog_hold(struct rrc_locklog *ll, uint32_t slot, uint32_t n)
+{
+	struct rrc_ll_slot *s = &ll->area->slot[slot];
+
+	__atomic_store_n(&s->hold, n, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&s->state, __ATOMIC_SEQ_CST) == RRC_LL_HELD)
+		wake(&s->hold);
+}
+
 void rrc_locklog_live(struct rrc_locklog *ll)
 {
 	struct rrc_ll_area *a = ll->area;
@@ -270,6 +280,7 @@ void rrc_locklog_live(struct rrc_locklog *ll)
 	}
 	for (i = 0; i < RRC_LL_SLOTS; i++)
 		rrc_locklog_grant(ll, i, UINT32_MAX);
+	rrc_locklog_hold(ll, i, 0);
 	__atomic_fetch_add(&a->exits, 1, __ATOMIC_SEQ_CST);
 	wake(&a->exits);
 }
@@ -315,6 +326,7 @@ static const char *const states[] = {
 	[RRC_LL_WAIT_FEED] = "waits for its log",
 	[RRC_LL_WAIT_TURN] = "waits for its turn",
 	[RRC_LL_WAIT_GRANT] = "waits to read the clock",
+	[RRC_LL_HELD] = "is held back",
 	[RRC_LL_IN_CALL] = "blocks in the call",
 	[RRC_LL_PARKED_END] = "at the end of its log",
 	[RRC_LL_MISMATCH] = "does not match its log",

@@ -95,7 +95,7 @@
 
 #define RRC_LL_NAME    "rrc-locklog"
 #define RRC_LL_MAGIC   0x474f4c4b434f4c52ULL /* "RLOCKLOG" */
-#define RRC_LL_VERSION 1
+#define RRC_LL_VERSION 2
 
 #define RRC_LL_BASE	 0x1a0000000000ULL /* where the area is unless that is taken */
 #define RRC_LL_FEED_BASE 0x1b0000000000ULL /* a place for feeds that no program uses */
@@ -190,6 +190,7 @@ enum rrc_ll_state {
 	RRC_LL_WAIT_FEED,
 	RRC_LL_WAIT_TURN, /* wait_* say for what */
 	RRC_LL_WAIT_GRANT, /* a clock reading of feed[feed_pos] comes before calls that were made before it */
+	RRC_LL_HELD, /* was asked to wait before its next operation */
 	RRC_LL_IN_CALL, /* REPLAY only: has its turn and blocks in the real call */
 	RRC_LL_PARKED_END, /* wait_kind is what it would do next */
 	RRC_LL_MISMATCH, /* it does wait_kind as operation wait_n; the log has feed[feed_pos] */
@@ -222,8 +223,9 @@ struct rrc_ll_slot {
 	__u64 feed; /* address of struct rrc_ll_event[feed_count] in the process */
 	__u32 total; /* REPLAY: last operation of the log */
 	__u32 granted; /* REPLAY: clock readings from this index of the feed on wait in FUTEX_WAIT on it */
+	__u32 hold; /* REPLAY: the operation before which the thread waits, in FUTEX_WAIT on this; 0: none */
 	__u32 expect_tid; /* REPLAY: thread id of the next START (for threads that nobody gave a slot) */
-	__u32 pad3[9];
+	__u32 pad3[8];
 };
 
 struct rrc_ll_area {
@@ -312,6 +314,9 @@ void rrc_locklog_fed(struct rrc_locklog *ll);
 
 /* Clock readings of slot before feed[index] may happen. (Without this: all of them.) */
 void rrc_locklog_grant(struct rrc_locklog *ll, uint32_t slot, uint32_t index);
+
+/* Slot waits before operation n; 0: none, and one that waits goes on. */
+void rrc_locklog_hold(struct rrc_locklog *ll, uint32_t slot, uint32_t n);
 
 /* Every thread goes on for real. */
 void rrc_locklog_live(struct rrc_locklog *ll);

@@ -216,7 +216,8 @@ static int complete(struct rrc_engine *e, struct tracee *t, const struct rrc_rec
 	}
 	if (!r) {
 		rrc_signal_attach(e, t);
-		r = rrc_resume(e, t, 0);
+		if (!rrc_nudge_resuming(e, t, t->prev_rec))
+			r = rrc_resume(e, t, 0);
 		t->recorded_ns = rec->exit_ns;
 	}
 	if (r)

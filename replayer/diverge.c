@@ -30,6 +30,8 @@ int rrc_diverge(struct rrc_engine *e, size_t i, const struct tracee *t, struct r
 		 "record %zu of %zu, thread %u: %s; the log has: %.*s", i, e->n, t ? t->ns_tid : 0,
 		 seen, (int)rrc_min(n, (size_t)400), record ? record : "its end");
 	free(record);
+	e->rep.where =
+		(struct rrc_place){ t ? t->ns_tid : 0, t ? t->prev_rec : RRC_NO_REC, 0, e->head };
 	e->diverged = true;
 	return rrc_fail_exit(err, RRC_EXIT_DIVERGED, -EILSEQ, "%s", e->rep.first);
 }

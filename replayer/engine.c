@@ -180,6 +180,7 @@ static int start_thread(struct rrc_engine *e, struct tracee *t)
 		return errno == ESRCH ? 0 : -errno;
 	if (!rest && !(lost && !rec)) {
 		rrc_signal_attach(e, t);
+		rrc_nudge_resuming(e, t, RRC_NO_REC);
 		return rrc_resume(e, t, 0);
 	}
 	t->state = TR_CALL;
@@ -259,7 +260,7 @@ static int start_in_order(struct rrc_engine *e, struct rrc_error *err)
 	for (struct tracee *t = e->threads; t; t = t->next)
 		order[n++] = t;
 	qsort(order, n, sizeof(struct tracee *), by_tid);
-	first = e->opts.attempt;
+	first = e->opts.nudges ? e->opts.nudges->first : 0;
 	for (size_t i = 0; i < n; i++) {
 		struct tracee *t = order[(first + i) % n];
 		int r = start_thread(e, t);
@@ -340,21 +341,33 @@ static int stalled(struct rrc_engine *e, const char *how, struct rrc_error *err)
 		[TR_RUN] = "computes",		 [TR_CALL] = "stands before a call",
 		[TR_BUSY] = "makes a call",	 [TR_DONE] = "has made a call",
 		[TR_LOCAL] = "waits in a futex", [TR_NEW] = "is born",
-		[TR_PAUSED] = "is stopped",	 [TR_EXITING] = "ends",
-		[TR_DEAD] = "has ended",
+		[TR_HELD] = "is held back",	 [TR_PAUSED] = "is stopped",
+		[TR_EXITING] = "ends",		 [TR_DEAD] = "has ended",
 	};
 	const struct rrc_rec *rec = e->head < e->end ? rrc_log_rec(e, e->head) : NULL;
 	const struct tracee *t = rec ? rrc_tracee_ns(e, rec->tid) : NULL;
+	const struct tracee *whom;
 	char locks[512];
+	uint32_t op;
 
 	rrc_locks_describe(e, t, locks, sizeof(locks));
-	return rrc_diverge(e, e->head, t, err, "%s, the thread %s%s%s%s%s", how,
-			   t ? states[t->state] : "is not there",
-			   t && t->state == TR_CALL ? ": " : "",
-			   t && t->state == TR_CALL && rrc_sysname((unsigned int)t->regs.orig_rax)
-				   ? rrc_sysname((unsigned int)t->regs.orig_rax)
-				   : "",
-			   locks[0] ? "; " : "", locks);
+	rrc_diverge(e, e->head, t, err, "%s, the thread %s%s%s%s%s", how,
+		    t ? states[t->state] : "is not there", t && t->state == TR_CALL ? ": " : "",
+		    t && t->state == TR_CALL && rrc_sysname((unsigned int)t->regs.orig_rax)
+			    ? rrc_sysname((unsigned int)t->regs.orig_rax)
+			    : "",
+		    locks[0] ? "; " : "", locks);
+	if (rrc_locks_blame(e, t, &whom, &op))
+		e->rep.where = (struct rrc_place){ whom->ns_tid, whom->prev_rec, op, e->head };
+	return err->code;
+}
+
+static bool anybody_runs(const struct rrc_engine *e)
+{
+	for (const struct tracee *t = e->threads; t; t = t->next)
+		if (t->state == TR_RUN || t->state == TR_BUSY || t->state == TR_NEW)
+			return true;
+	return false;
 }
 
 /* Until something is to be looked at without an event, ns. */
@@ -362,6 +375,8 @@ static uint64_t how_long(const struct rrc_engine *e, bool at_end, bool flying)
 {
 	uint64_t now;
 
+	if (e->held)
+		return rrc_nudge_look(e);
 	if (at_end)
 		return LOOK_NS;
 	if (!e->due_ns)
@@ -388,16 +403,18 @@ static int run_log(struct rrc_engine *e, struct rrc_error *err)
 		if (at_end && !e->ending && rrc_now_ns(CLOCK_MONOTONIC) - end_ns > PARK_NS)
 			stop_runners(e);
 		r = next_event(&tid, &status, how_long(e, at_end, flying));
+		if (e->held && r >= 0 && rrc_nudge_release(e, r && !e->due_ns && !anybody_runs(e)))
+			quiet = 0;
 		if (r == -ECHILD)
 			return e->head < e->end ? stalled(e, "all have ended", err) : 0;
 		if (r < 0)
 			return rrc_fail(err, r, "waiting: %s", strerror(-r));
 		if (r) {
 			r = flying ? start_overlapping(e, err) : 0;
-			if (!r && e->due_ns)
+			if (!r && (e->due_ns || e->rush))
 				r = rrc_advance(e, err);
 			/* Twice: one that was woken needs a moment to run. */
-			quiet = !flying && !at_end && rrc_deadlocked(e) ? quiet + 1 : 0;
+			quiet = !flying && !at_end && !e->held && rrc_deadlocked(e) ? quiet + 1 : 0;
 			if (!r && quiet >= 2)
 				return stalled(e, "nothing can move", err);
 			continue;

@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 #include "err.h"
+#include "nudge.h"
 #include "record.h"
 
 #define RRC_PATIENCE_NS 10000000 /* a usual patience */
@@ -24,7 +25,7 @@ struct rrc_engine_opts {
 	bool fs_exact; /* files are as they were: another outcome is a divergence */
 	bool kill_on_exit; /* the tree dies with the engine's process (verification) */
 	unsigned int stall_ms; /* nothing moved for so long: divergence; 0: 10 s */
-	unsigned int attempt; /* how often it diverged before: other timing then */
+	const struct rrc_nudges *nudges; /* other timing, from attempts before; or NULL */
 	bool no_pacing; /* records are passed as fast as can be, even while other threads compute */
 	int64_t mono_ns, real_ns; /* the program's clocks, less CLOCK_MONOTONIC of the primary */
 	uint32_t patience_ns; /* of lock logs, for programs that spin (locklog.h, TOLERANCE) */
@@ -59,6 +60,7 @@ struct rrc_engine_report {
 	uint64_t skipped; /* records of threads that are not in the tree */
 	uint64_t barrier_at; /* position of the record that ended it early; 0: none */
 	uint64_t ns; /* that the run took */
+	struct rrc_place where; /* … and which thread went another way */
 	char first[1024]; /* divergence: what was asked and what the log has */
 };
 

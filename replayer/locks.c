@@ -8,6 +8,7 @@
 #include "clockmarks.h"
 #include "locklog.h"
 #include "locks.h"
+#include "nudge.h"
 #include "ptrace.h"
 #include "reclog.h"
 #include "tracee.h"
@@ -293,12 +294,14 @@ void rrc_locks_describe(const struct rrc_engine *e, const struct tracee *t, char
 	}
 }
 
-static int diverged(struct rrc_engine *e, struct tracee *t, struct rrc_error *err)
+static int diverged(struct rrc_engine *e, struct tracee *t, uint32_t op, struct rrc_error *err)
 {
 	char text[512];
 
 	rrc_locks_describe(e, t, text, sizeof(text));
-	return rrc_diverge(e, rrc_min((size_t)t->next_rec, e->head), t, err, "%s", text);
+	rrc_diverge(e, rrc_min((size_t)t->next_rec, e->head), t, err, "%s", text);
+	e->rep.where.op = op;
+	return err->code;
 }
 
 int rrc_locks_at_futex(struct rrc_engine *e, struct tracee *t, struct rrc_error *err)
@@ -317,12 +320,42 @@ int rrc_locks_at_futex(struct rrc_engine *e, struct tracee *t, struct rrc_error 
 	off = t->regs.rdi - l->ll.addr;
 	if (off == offsetof(struct rrc_ll_area, fed) && !l->fed)
 		return feed(e, l, t, BY_FORK, err);
-	if (off != offsetof(struct rrc_ll_area, mode))
-		return 0;
 	s = slot_of(l, t, &i);
-	if (s && s->state == RRC_LL_MISMATCH)
-		return diverged(e, t, err);
-	return s && s->state == RRC_LL_PARKED_END && rrc_next_rec(e, t) ? diverged(e, t, err) : 0;
+	if (s && s->state == RRC_LL_HELD &&
+	    off == (uint64_t)((const char *)&s->hold - (const char *)l->ll.area))
+		rrc_nudge_held(e, t);
+	if (!s || off != offsetof(struct rrc_ll_area, mode))
+		return 0;
+	if (s->state == RRC_LL_MISMATCH || (s->state == RRC_LL_PARKED_END && rrc_next_rec(e, t)))
+		return diverged(e, t, s->wait_n, err);
+	return 0;
+}
+
+void rrc_locks_hold(struct rrc_engine *e, const struct tracee *t, uint32_t op)
+{
+	struct rrc_locks *l = find(e, t->proc);
+	uint32_t i;
+
+	if (l && slot_of(l, t, &i))
+		rrc_locklog_hold(&l->ll, i, op);
+}
+
+bool rrc_locks_blame(struct rrc_engine *e, const struct tracee *t, const struct tracee **whom,
+		     uint32_t *op)
+{
+	const struct rrc_locks *l = t ? find(e, t->proc) : NULL;
+	const struct rrc_ll_slot *s;
+	uint32_t i, owner;
+
+	if (!l || !(s = slot_of(l, t, &i)) || s->state != RRC_LL_WAIT_TURN)
+		return false;
+	owner = RRC_LL_OWNER(s->wait_word);
+	if (!owner || owner > RRC_LL_SLOTS)
+		return false;
+	s = &l->ll.area->slot[owner - 1];
+	*whom = rrc_tracee_ns(e, s->tid);
+	*op = s->ops + 1;
+	return *whom != NULL;
 }
 
 /* ---- the end ---- */

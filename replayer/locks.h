@@ -6,7 +6,9 @@
 #ifndef RRC_REPLAYER_LOCKS_H
 #define RRC_REPLAYER_LOCKS_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "err.h"
 
@@ -33,6 +35,14 @@ int rrc_locks_at_futex(struct rrc_engine *e, struct tracee *t, struct rrc_error 
 
 /* For a report: what t's slot of the lock log says, or "". */
 void rrc_locks_describe(const struct rrc_engine *e, const struct tracee *t, char *buf, size_t size);
+
+/* t waits before this operation of its lock log; 0: it goes on. */
+void rrc_locks_hold(struct rrc_engine *e, const struct tracee *t, uint32_t op);
+
+/* Who is to blame that t waits for its turn: the thread before it, and the operation that it did not do. false:
+ * nobody else. */
+bool rrc_locks_blame(struct rrc_engine *e, const struct tracee *t, const struct tracee **whom,
+		     uint32_t *op);
 
 /* All threads stand still and calls are about to be made for real: so are operations on locks. */
 void rrc_locks_live(struct rrc_engine *e);

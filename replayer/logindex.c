@@ -183,6 +183,7 @@ const struct rrc_rec *rrc_next_rec(const struct rrc_engine *e, const struct trac
 void rrc_pass_rec(struct rrc_engine *e, struct tracee *t)
 {
 	e->done[t->next_rec] = 1;
+	t->prev_rec = t->next_rec;
 	t->next_rec = e->next[t->next_rec];
 }
 

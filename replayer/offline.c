@@ -50,12 +50,12 @@ static int make_root(struct epoch *e, char *root, size_t size, struct rrc_error 
 	return rrc_root_mount(base && *base ? base : NULL, layer, e->work, root, size, err);
 }
 
-static int attempt(struct epoch *e, unsigned int before, struct rrc_engine_report *rep,
+static int attempt(struct epoch *e, const struct rrc_nudges *nudges, struct rrc_engine_report *rep,
 		   struct rrc_error *err)
 {
 	struct rrc_engine_opts eo = { .kill_on_exit = true,
 				      .cpu = -1,
-				      .attempt = before,
+				      .nudges = nudges,
 				      .no_pacing = e->o->no_pacing,
 				      .patience_ns = RRC_PATIENCE_NS,
 				      .trace = e->o->trace ? stderr : NULL };
@@ -131,6 +131,7 @@ static void say(const struct epoch *e, const struct rrc_engine_report *r, unsign
 static int replay_epoch(struct epoch *e, struct rrc_error *err)
 {
 	struct rrc_engine_report rep = { 0 };
+	struct rrc_nudges nudges = { 0 };
 	unsigned int tries = 0;
 	int ret;
 
@@ -141,10 +142,11 @@ static int replay_epoch(struct epoch *e, struct rrc_error *err)
 			return rrc_fail(err, errno, "%s: %s", dir, strerror(errno));
 		snprintf(e->work, sizeof(e->work), "%s", dir);
 		memset(err, 0, sizeof(*err));
-		ret = attempt(e, tries, &rep, err);
+		ret = attempt(e, &nudges, &rep, err);
 		rrc_root_unmount(e->work);
 		rrc_root_remove(e->work);
-	} while (ret == -EILSEQ && ++tries < e->o->attempts);
+	} while (ret == -EILSEQ && ++tries < e->o->attempts * RRC_PLACES &&
+		 rrc_nudges_learn(&nudges, &rep.where, e->o->attempts));
 	say(e, &rep, tries + (ret != -EILSEQ), ret);
 	if (ret == -EILSEQ)
 		return rrc_fail_exit(err, RRC_EXIT_DIVERGED, EILSEQ,

@@ -30,6 +30,7 @@ struct takeover {
 	struct rrc_epoch_log log;
 	char work[PATH_MAX];
 	unsigned int tries;
+	struct rrc_nudges nudges;
 	struct rrc_engine *engine;
 	struct rrc_engine_report report;
 	struct rrc_takeover *net;
@@ -77,7 +78,7 @@ static int attempt(struct takeover *t, struct rrc_error *err)
 	int passive = !!(rrc_manifest_info(s->manifest)->flags & RRC_MANIFEST_PASSIVE);
 	struct rrc_engine_opts eo = { .fs_exact = true,
 				      .cpu = -1,
-				      .attempt = t->tries,
+				      .nudges = &t->nudges,
 				      .no_pacing = s->o->no_pacing,
 				      .patience_ns = RRC_PATIENCE_NS };
 	rrc_autofree struct rrc_engine_held *held = NULL;
@@ -135,7 +136,8 @@ static int recover(struct takeover *t, struct rrc_error *err)
 		if (ret == -EILSEQ)
 			rrc_log(RRC_LOG_WARN, "%s: replay diverged: %s", t->s->name,
 				t->report.first);
-	} while (ret == -EILSEQ && ++t->tries < t->s->o->attempts);
+	} while (ret == -EILSEQ && ++t->tries < t->s->o->attempts * RRC_PLACES &&
+		 rrc_nudges_learn(&t->nudges, &t->report.where, t->s->o->attempts));
 	if (ret == -EILSEQ)
 		return rrc_fail_exit(err, RRC_EXIT_DIVERGED, EILSEQ,
 				     "replay diverged in %u attempts: %s", t->tries,

@@ -109,6 +109,7 @@ struct tracee *rrc_tracee_add(struct rrc_engine *e, pid_t tid, uint32_t ns_tid, 
 	t->request = PTRACE_SYSEMU;
 	t->at = ST_NONE;
 	proc->threads++;
+	t->prev_rec = RRC_NO_REC;
 	t->next = e->threads;
 	e->threads = t;
 	hash_in(e, t);

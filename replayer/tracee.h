@@ -20,6 +20,7 @@ enum tracee_state {
 	TR_DONE, /* has made it for real; its record's turn has not come */
 	TR_LOCAL, /* makes a call for real that is not in the log */
 	TR_NEW, /* born, not stopped yet */
+	TR_HELD, /* stopped between two calls so that it comes later (nudge.h) */
 	TR_PAUSED, /* stopped by us in its own code, after the end of the log */
 	TR_EXITING, /* is dying */
 	TR_DEAD,
@@ -71,6 +72,7 @@ struct tracee {
 	int swallow; /* stops that come before the exit of the real call */
 	struct user_regs_struct regs; /* as at the call */
 	long result; /* of the real call */
+	uint32_t prev_rec; /* index of its last record, or RRC_NO_REC */
 	uint32_t next_rec; /* index of its next record */
 	uint32_t expect; /* index of the signal record that it is to get, or RRC_NO_REC */
 	bool mask_changed;
@@ -108,6 +110,9 @@ struct rrc_engine {
 	size_t head; /* whose turn it is */
 	size_t end; /* the log is replayed up to here */
 	uint64_t recorded_ns; /* when the record that was passed last was placed, on the primary */
+	struct tracee *held, *rush; /* nudge.h */
+	uint64_t held_until, rush_until;
+	bool held_quiet;
 	uint64_t due_ns; /* the head waits until then; 0: it does not */
 
 	struct tracee *threads;

@@ -132,7 +132,9 @@ static int too_early(struct rrc_engine *e, const struct rrc_rec *rec)
 	e->due_ns = 0;
 	if (e->opts.no_pacing || !of_thread(rec))
 		return 0;
-	e->due_ns = rrc_clockmarks_wait(e);
+	e->due_ns = rrc_nudge_rush(e);
+	if (!e->due_ns)
+		e->due_ns = rrc_clockmarks_wait(e);
 	if (e->due_ns)
 		return 1;
 	for (const struct tracee *t = e->threads; t; t = t->next)

@@ -259,12 +259,27 @@ static int by_repeat(const struct rrc_pl_op *op, struct rrc_pl_call *c, uint32_t
 	return go_live(op, c);
 }
 
+/* The replayer wants this thread to be later here than it would be. */
+static void await_hold(uint32_t n)
+{
+	struct rrc_ll_slot *s = rrc_me.slot;
+
+	if (rrc_likely(__atomic_load_n(&s->hold, __ATOMIC_ACQUIRE) != n))
+		return;
+	set_state(RRC_LL_HELD);
+	while (replaying() && __atomic_load_n(&s->hold, __ATOMIC_SEQ_CST) == n)
+		rrc_pl_futex(&s->hold, FUTEX_WAIT, n, NULL);
+	set_state(RRC_LL_RUNNING);
+}
+
 static int operation(const struct rrc_pl_op *op, struct rrc_pl_call *c, uint32_t n,
 		     const struct rrc_ll_event *own)
 {
 	uint32_t index = rrc_pl_index(op, c);
-	const struct rrc_ll_event *e = rrc_pl_peek(n);
+	const struct rrc_ll_event *e;
 
+	await_hold(n);
+	e = rrc_pl_peek(n);
 	if (!replaying())
 		return go_live(op, c);
 	if (e)
@@ -356,6 +371,7 @@ RRC_SLOW bool rrc_pl_replay_plain(struct rrc_ll_event *want)
 	if (!s)
 		return false;
 	n = s->ops + 1;
+	await_hold(n);
 	e = next_event();
 	if (!replaying())
 		return false;

@@ -128,8 +128,8 @@ void rrc_conns_free(struct rrc_conns *conns)
 			rrc_conn_free(conn);
 		}
 	}
-	for (size_t i = 0; i < RRC_CONN_EARLY_PACKETS; i++)
-		free(conns->early[i].bytes);
+	for (size_t i = 0; i < RRC_EARLY_RINGS * RRC_CONN_EARLY_PACKETS; i++)
+		free(conns->early[i / RRC_CONN_EARLY_PACKETS].p[i % RRC_CONN_EARLY_PACKETS].bytes);
 	rrc_datagrams_free(&conns->datagrams);
 	free(conns->by_cookie);
 	free(conns->by_tuple);

@@ -6,7 +6,7 @@
 #include "conn.h"
 
 #define RRC_CONN_MAX_SPANS     1024 /* islands of data that came out of order */
-#define RRC_CONN_EARLY_PACKETS 256 /* packets kept until the birth that they belong to */
+#define RRC_CONN_EARLY_PACKETS 1024 /* packets kept until the birth that they belong to */
 #define RRC_CONN_EARLY_BYTES   (1u << 20)
 
 /* Addresses and ports as the packets carry them; hashed as bytes. */
@@ -19,14 +19,26 @@ struct rrc_early {
 	struct rrc_rec_packet head;
 	uint64_t ns;
 	uint8_t *bytes; /* NULL: the place is free */
+	uint16_t lport, rport; /* of the connection, to pass over others quickly */
+};
+
+struct rrc_early_ring {
+	struct rrc_early p[RRC_CONN_EARLY_PACKETS];
+	unsigned int next;
+	size_t bytes;
+};
+
+enum {
+	RRC_EARLY_DATA,
+	RRC_EARLY_SYN,
+	RRC_EARLY_RINGS
 };
 
 struct rrc_conns {
 	struct rrc_conn **by_cookie, **by_tuple;
 	size_t nbuckets, count;
-	struct rrc_early early[RRC_CONN_EARLY_PACKETS]; /* ring of packets of unknown connections */
-	unsigned int early_next;
-	size_t early_bytes;
+	struct rrc_early_ring
+		early[RRC_EARLY_RINGS]; /* of unknown connections; SYNs cannot push data out */
 	uint64_t gone[RRC_CONN_GONE]; /* ring of the cookies of those that are gone */
 	uint64_t gone_next;
 	struct rrc_datagrams datagrams;

@@ -131,6 +131,11 @@ static void take_times(struct rrc_conn *conn, const struct rrc_packet *pkt)
 		conn->s.tsecr = pkt->tsecr;
 }
 
+static bool is_syn(const struct rrc_packet *pkt)
+{
+	return (pkt->flags & (RRC_TCP_SYN | RRC_TCP_ACK | RRC_TCP_RST)) == RRC_TCP_SYN;
+}
+
 static int take_packet(struct rrc_conns *conns, struct rrc_conn *conn, const struct rrc_packet *pkt,
 		       const struct rrc_rec_packet *head, uint64_t ns)
 {
@@ -145,6 +150,10 @@ static int take_packet(struct rrc_conns *conns, struct rrc_conn *conn, const str
 		if (ahead == rrc_conn_fin_in(conn))
 			conn->s.peer_rst = 1;
 		return 0;
+	}
+	if (is_syn(pkt)) { /* of this connection, and all that may have come of it */
+		memcpy(conn->s.mac_peer, head->mac_src, 6);
+		memcpy(conn->s.mac_own, head->mac_dst, 6);
 	}
 	if (!(pkt->flags & RRC_TCP_ACK) || pkt->flags & RRC_TCP_SYN)
 		return 0;
@@ -170,75 +179,87 @@ static int take_packet(struct rrc_conns *conns, struct rrc_conn *conn, const str
 	return ret;
 }
 
+/* The i-th of a ring, the oldest first. */
+static struct rrc_early *nth(struct rrc_early_ring *ring, unsigned int i)
+{
+	return &ring->p[(ring->next + i) % RRC_CONN_EARLY_PACKETS];
+}
+
+static void forget(struct rrc_early_ring *ring, struct rrc_early *e)
+{
+	ring->bytes -= e->bytes ? e->head.len : 0;
+	free(e->bytes);
+	e->bytes = NULL;
+}
+
 /* The packet that completes a handshake may carry data, and is in the log before the birth. */
 int rrc_conns_keep_early(struct rrc_conns *conns, const struct rrc_rec_packet *head,
 			 const void *bytes, uint64_t ns)
 {
-	struct rrc_early *e = &conns->early[conns->early_next];
+	struct rrc_early_ring *ring = &conns->early[RRC_EARLY_DATA];
+	struct rrc_packet pkt;
 	uint8_t *copy;
 
-	if (head->len > RRC_CONN_EARLY_BYTES)
+	if (head->len > RRC_CONN_EARLY_BYTES || rrc_packet_parse(bytes, head->len, false, &pkt))
 		return 0;
+	if (is_syn(&pkt))
+		ring = &conns->early[RRC_EARLY_SYN];
 	copy = malloc(head->len);
 	if (!copy)
 		return -ENOMEM;
 	memcpy(copy, bytes, head->len);
-	for (unsigned int i = 0; i < RRC_CONN_EARLY_PACKETS; i++) { /* the oldest go first */
-		struct rrc_early *o =
-			&conns->early[(conns->early_next + i) % RRC_CONN_EARLY_PACKETS];
-
-		if (!o->bytes || (i && conns->early_bytes + head->len <= RRC_CONN_EARLY_BYTES))
-			continue;
-		conns->early_bytes -= o->head.len;
-		free(o->bytes);
-		o->bytes = NULL;
-	}
-	*e = (struct rrc_early){ .head = *head, .ns = ns, .bytes = copy };
-	conns->early_bytes += head->len;
-	conns->early_next = (conns->early_next + 1) % RRC_CONN_EARLY_PACKETS;
+	forget(ring, nth(ring, 0));
+	for (unsigned int i = 1;
+	     i < RRC_CONN_EARLY_PACKETS && ring->bytes + head->len > RRC_CONN_EARLY_BYTES; i++)
+		forget(ring, nth(ring, i));
+	*nth(ring, 0) = (struct rrc_early){
+		.head = *head, .ns = ns, .bytes = copy, .lport = pkt.dport, .rport = pkt.sport
+	};
+	ring->bytes += head->len;
+	ring->next = (ring->next + 1) % RRC_CONN_EARLY_PACKETS;
 	return 0;
 }
 
-int rrc_conns_use_early(struct rrc_conns *conns, struct rrc_conn *conn)
+static int use_ring(struct rrc_conns *conns, struct rrc_early_ring *ring, struct rrc_conn *conn)
 {
 	struct rrc_tuple want = rrc_conn_tuple(conn);
 	int ret = 0;
 
-	for (unsigned int i = 0; !ret && conns->early_bytes && i < RRC_CONN_EARLY_PACKETS; i++) {
-		struct rrc_early *e =
-			&conns->early[(conns->early_next + i) % RRC_CONN_EARLY_PACKETS];
+	for (unsigned int i = 0; !ret && ring->bytes && i < RRC_CONN_EARLY_PACKETS; i++) {
+		struct rrc_early *e = nth(ring, i);
 		struct rrc_packet pkt;
 		struct rrc_tuple t;
 
-		if (!e->bytes || rrc_packet_parse(e->bytes, e->head.len, false, &pkt))
+		if (!e->bytes || e->rport != want.rport || e->lport != want.lport ||
+		    rrc_packet_parse(e->bytes, e->head.len, false, &pkt))
 			continue;
 		t = packet_tuple(&pkt);
 		if (memcmp(&t, &want, sizeof(t)))
 			continue;
 		ret = take_packet(conns, conn, &pkt, &e->head, e->ns);
 		conns->stats.early_used++;
-		conns->early_bytes -= e->head.len;
-		free(e->bytes);
-		e->bytes = NULL;
+		forget(ring, e);
 	}
 	return ret;
 }
 
-static bool is_syn(const struct rrc_packet *pkt)
+int rrc_conns_use_early(struct rrc_conns *conns, struct rrc_conn *conn)
 {
-	return (pkt->flags & (RRC_TCP_SYN | RRC_TCP_ACK | RRC_TCP_RST)) == RRC_TCP_SYN;
+	int ret = use_ring(conns, &conns->early[RRC_EARLY_SYN], conn);
+
+	return ret ? ret : use_ring(conns, &conns->early[RRC_EARLY_DATA], conn);
 }
 
 int rrc_conns_each_syn(struct rrc_conns *conns, rrc_syn_fn fn, void *ctx)
 {
+	struct rrc_early_ring *ring = &conns->early[RRC_EARLY_SYN];
+
 	for (unsigned int i = 0; i < RRC_CONN_EARLY_PACKETS; i++) {
-		struct rrc_early *e =
-			&conns->early[(conns->early_next + i) % RRC_CONN_EARLY_PACKETS];
+		struct rrc_early *e = nth(ring, i);
 		struct rrc_packet pkt;
 		int ret = 0;
 
-		if (e->bytes && !rrc_packet_parse(e->bytes, e->head.len, false, &pkt) &&
-		    is_syn(&pkt))
+		if (e->bytes && !rrc_packet_parse(e->bytes, e->head.len, false, &pkt))
 			ret = fn(&pkt, &e->head, e->ns, ctx);
 		if (ret)
 			return ret;

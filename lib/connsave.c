@@ -70,6 +70,16 @@ static void put_conn(uint8_t **p, const struct rrc_conn *conn)
 		    conn->s.written - out_start(conn));
 }
 
+#define EARLY_MAX (RRC_EARLY_RINGS * RRC_CONN_EARLY_PACKETS)
+
+/* Of both rings, the oldest of each first. */
+static const struct rrc_early *early_nth(const struct rrc_conns *conns, unsigned int i)
+{
+	const struct rrc_early_ring *ring = &conns->early[i / RRC_CONN_EARLY_PACKETS];
+
+	return &ring->p[(ring->next + i) % RRC_CONN_EARLY_PACKETS];
+}
+
 int rrc_conns_save(const struct rrc_conns *conns, uint8_t **buf, size_t *len, struct rrc_error *err)
 {
 	struct save_head head = {
@@ -85,10 +95,12 @@ int rrc_conns_save(const struct rrc_conns *conns, uint8_t **buf, size_t *len, st
 	for (size_t i = 0; i < conns->nbuckets; i++)
 		for (conn = conns->by_cookie[i]; conn; conn = conn->next_cookie)
 			head.len += conn_size(conn);
-	for (size_t i = 0; i < RRC_CONN_EARLY_PACKETS; i++) {
-		if (!conns->early[i].bytes)
+	for (unsigned int i = 0; i < EARLY_MAX; i++) {
+		const struct rrc_early *e = early_nth(conns, i);
+
+		if (!e->bytes)
 			continue;
-		head.len += sizeof(struct early_head) + conns->early[i].head.len;
+		head.len += sizeof(struct early_head) + e->head.len;
 		head.nearly++;
 	}
 	p = *buf = malloc(head.len);
@@ -98,9 +110,8 @@ int rrc_conns_save(const struct rrc_conns *conns, uint8_t **buf, size_t *len, st
 	for (size_t i = 0; i < conns->nbuckets; i++)
 		for (conn = conns->by_cookie[i]; conn; conn = conn->next_cookie)
 			put_conn(&p, conn);
-	for (size_t i = 0; i < RRC_CONN_EARLY_PACKETS; i++) { /* the oldest first */
-		const struct rrc_early *e =
-			&conns->early[(conns->early_next + i) % RRC_CONN_EARLY_PACKETS];
+	for (unsigned int i = 0; i < EARLY_MAX; i++) {
+		const struct rrc_early *e = early_nth(conns, i);
 		struct early_head eh = { .head = e->head, .ns = e->ns };
 
 		if (!e->bytes)
@@ -242,7 +253,7 @@ struct rrc_conns *rrc_conns_load(const void *buf, size_t len, struct rrc_error *
 		return NULL;
 	}
 	take(&rest, sizeof(head));
-	if (head.len != len || head.nearly > RRC_CONN_EARLY_PACKETS ||
+	if (head.len != len || head.nearly > EARLY_MAX ||
 	    head.sum != XXH3_64bits(rest.p, rest.len)) {
 		rrc_fail(err, -EBADMSG, "table of connections is cut short or damaged");
 		return NULL;

@@ -502,6 +502,25 @@ Test(conn, handshakes_under_way)
 	rrc_conns_free(c);
 }
 
+/* A flood of SYNs takes nothing from a connection that is just being born. */
+Test(conn, many_handshakes)
+{
+	struct rrc_conns *c = rrc_conns_new();
+
+	packet(c, 40000, RRC_TCP_SYN, (uint32_t)-1, "", 0, 10);
+	in(c, 0, "hello");
+	for (uint16_t i = 0; i < 900; i++)
+		packet(c, (uint16_t)(1000 + i), RRC_TCP_SYN, (uint32_t)-1, "", 0, 10);
+	born(c, birth_of(7, 40000));
+	unread_is(c, "hello");
+	cr_assert_eq(rrc_conns_get(c, 7)->s.mac_peer[0], 2);
+	for (uint16_t i = 0; i < 3000; i++)
+		packet(c, (uint16_t)(1000 + i), RRC_TCP_SYN, (uint32_t)-1, "", 0, 10);
+	born(c, birth_of(8, 3999));
+	cr_assert_eq(rrc_conns_get(c, 8)->s.mac_peer[0], 2, "of its SYN alone");
+	rrc_conns_free(c);
+}
+
 Test(conn, those_that_are_gone_are_bounded)
 {
 	struct rrc_conns *c = rrc_conns_new();

@@ -18,6 +18,7 @@ struct mark {
 	size_t at; /* index of the first record behind it */
 	struct rrc_locklog *ll;
 	uint32_t slot, index; /* in the feed */
+	bool exact; /* the clock is fine: what is behind it did happen later */
 	uint32_t next; /* the slot's next reading in the feed, or UINT32_MAX */
 };
 
@@ -53,6 +54,11 @@ static uint64_t time_of(const struct rrc_engine *e, const struct rrc_ll_event *e
 	default:
 		return 0;
 	}
+}
+
+static bool exact(const struct rrc_ll_event *ev)
+{
+	return ev->kind == RRC_LL_CLOCK && ev->lock == CLOCK_MONOTONIC;
 }
 
 /* When the latest of the records up to each was placed: their times are not quite in order, since on two CPUs
@@ -102,30 +108,47 @@ static int by_place(const void *a, const void *b)
 	return x->index < y->index ? -1 : x->index > y->index;
 }
 
+static struct mark *add_mark(struct rrc_clockmarks *m)
+{
+	struct mark *more;
+
+	if (!(m->n & (m->n - 1))) {
+		more = realloc(m->marks, (m->n ? m->n * 2 : 1) * sizeof(*more));
+		if (!more)
+			return NULL;
+		m->marks = more;
+	}
+	return &m->marks[m->n++];
+}
+
 static int add_slot(struct rrc_engine *e, struct rrc_locklog *ll, uint32_t slot,
 		    const struct rrc_locklog_feed *f)
 {
 	struct rrc_clockmarks *m = e->marks;
-	uint32_t next = UINT32_MAX;
+	size_t before = SIZE_MAX;
+	uint64_t latest = 0;
 
-	/* From the end, so that each knows the one behind it. */
-	for (uint32_t i = f->count; i--;) {
+	for (uint32_t i = 0; i < f->count; i++) {
 		uint64_t ns = time_of(e, &f->events[i]);
-		struct mark *more;
+		struct mark *k;
 
 		if (!ns)
 			continue;
-		if (!(m->n & (m->n - 1))) {
-			more = realloc(m->marks, (m->n ? m->n * 2 : 1) * sizeof(*more));
-			if (!more)
-				return -ENOMEM;
-			m->marks = more;
-		}
-		m->marks[m->n++] = (struct mark){ place_of(e, ns), ll, slot, i, next };
-		next = i;
+		/* A coarse clock is behind a fine one that was read before it; the order is the thread's. */
+		latest = rrc_max(latest, ns);
+		k = add_mark(m);
+		if (!k)
+			return -ENOMEM;
+		*k = (struct mark){
+			place_of(e, latest), ll, slot, i, exact(&f->events[i]) && latest == ns,
+			UINT32_MAX
+		};
+		if (before == SIZE_MAX)
+			rrc_locklog_grant(ll, slot, i);
+		else
+			m->marks[before].next = i;
+		before = m->n - 1;
 	}
-	if (next != UINT32_MAX)
-		rrc_locklog_grant(ll, slot, next);
 	return 0;
 }
 
@@ -133,8 +156,8 @@ static bool happened(const struct mark *k)
 {
 	const struct rrc_ll_slot *s;
 
-	if (!k->ll)
-		return true;
+	if (!k->ll || !k->exact)
+		return true; /* nobody has to wait for it */
 	s = &k->ll->area->slot[k->slot];
 	return __atomic_load_n(&s->feed_pos, __ATOMIC_ACQUIRE) > k->index ||
 	       s->state == RRC_LL_EXITED || s->state == RRC_LL_FREE;

@@ -12,7 +12,7 @@
 int rrc_diverge(struct rrc_engine *e, size_t i, const struct tracee *t, struct rrc_error *err,
 		const char *fmt, ...)
 {
-	char seen[512], *record = NULL;
+	char seen[1300], *record = NULL;
 	size_t size = 0, n;
 	va_list ap;
 	FILE *f;

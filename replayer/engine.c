@@ -178,7 +178,7 @@ static int start_thread(struct rrc_engine *e, struct tracee *t)
 
 	if (ptrace(PTRACE_GETREGS, t->tid, NULL, &t->regs))
 		return errno == ESRCH ? 0 : -errno;
-	if (!rest && !(lost && !rec)) {
+	if (!rest && !(lost && !rec && !rrc_locks_goes_on(e, t))) {
 		rrc_signal_attach(e, t);
 		rrc_nudge_resuming(e, t, RRC_NO_REC);
 		return rrc_resume(e, t, 0);
@@ -335,7 +335,8 @@ static void stop_runners(struct rrc_engine *e)
 			ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL);
 }
 
-static int stalled(struct rrc_engine *e, const char *how, struct rrc_error *err)
+/* "thread 7 stands before a call: read" */
+static void describe(const struct rrc_engine *e, const struct tracee *t, char *buf, size_t size)
 {
 	static const char *const states[] = {
 		[TR_RUN] = "computes",		 [TR_CALL] = "stands before a call",
@@ -344,20 +345,34 @@ static int stalled(struct rrc_engine *e, const char *how, struct rrc_error *err)
 		[TR_HELD] = "is held back",	 [TR_PAUSED] = "is stopped",
 		[TR_EXITING] = "ends",		 [TR_DEAD] = "has ended",
 	};
+	const char *call =
+		t && t->state == TR_CALL ? rrc_sysname((unsigned int)t->regs.orig_rax) : NULL;
+	char locks[400];
+
+	if (!t) {
+		snprintf(buf, size, "the thread is not there");
+		return;
+	}
+	rrc_locks_describe(e, t, locks, sizeof(locks));
+	snprintf(buf, size, "thread %u %s%s%s%s%s", t->ns_tid, states[t->state], call ? ": " : "",
+		 call ? call : "", locks[0] ? "; " : "", locks);
+}
+
+static int stalled(struct rrc_engine *e, const char *how, struct rrc_error *err)
+{
 	const struct rrc_rec *rec = e->head < e->end ? rrc_log_rec(e, e->head) : NULL;
 	const struct tracee *t = rec ? rrc_tracee_ns(e, rec->tid) : NULL;
 	const struct tracee *whom;
-	char locks[512];
+	char head[600], other[600] = "";
 	uint32_t op;
+	bool blame = rrc_locks_blame(e, t, &whom, &op);
 
-	rrc_locks_describe(e, t, locks, sizeof(locks));
-	rrc_diverge(e, e->head, t, err, "%s, the thread %s%s%s%s%s", how,
-		    t ? states[t->state] : "is not there", t && t->state == TR_CALL ? ": " : "",
-		    t && t->state == TR_CALL && rrc_sysname((unsigned int)t->regs.orig_rax)
-			    ? rrc_sysname((unsigned int)t->regs.orig_rax)
-			    : "",
-		    locks[0] ? "; " : "", locks);
-	if (rrc_locks_blame(e, t, &whom, &op))
+	describe(e, t, head, sizeof(head));
+	if (blame)
+		describe(e, whom, other, sizeof(other));
+	rrc_diverge(e, e->head, t, err, "%s, %s%s%s", how, head, blame ? "; before it, " : "",
+		    other);
+	if (blame)
 		e->rep.where = (struct rrc_place){ whom->ns_tid, whom->prev_rec, op, e->head };
 	return err->code;
 }

@@ -61,7 +61,7 @@ struct rrc_engine_report {
 	uint64_t barrier_at; /* position of the record that ended it early; 0: none */
 	uint64_t ns; /* that the run took */
 	struct rrc_place where; /* … and which thread went another way */
-	char first[1024]; /* divergence: what was asked and what the log has */
+	char first[2048]; /* divergence: what was asked and what the log has */
 };
 
 struct rrc_engine;

@@ -277,21 +277,11 @@ static const struct rrc_ll_slot *slot_of(const struct rrc_locks *l, const struct
 void rrc_locks_describe(const struct rrc_engine *e, const struct tracee *t, char *buf, size_t size)
 {
 	const struct rrc_locks *l = t ? find(e, t->proc) : NULL;
-	const struct rrc_ll_slot *s;
-	uint32_t i, owner;
-	size_t used;
+	uint32_t i;
 
 	buf[0] = '\0';
-	if (!l || !(s = slot_of(l, t, &i)))
-		return;
-	rrc_locklog_describe(&l->ll, i, buf, size);
-	used = strlen(buf);
-	owner = RRC_LL_OWNER(s->wait_word);
-	/* Whom it waits for says why. */
-	if (s->state == RRC_LL_WAIT_TURN && owner && owner <= RRC_LL_SLOTS && used + 16 < size) {
-		used += (size_t)snprintf(buf + used, size - used, "; before it, ");
-		rrc_locklog_describe(&l->ll, owner - 1, buf + used, size - used);
-	}
+	if (l && slot_of(l, t, &i))
+		rrc_locklog_describe(&l->ll, i, buf, size);
 }
 
 static int diverged(struct rrc_engine *e, struct tracee *t, uint32_t op, struct rrc_error *err)
@@ -329,6 +319,14 @@ int rrc_locks_at_futex(struct rrc_engine *e, struct tracee *t, struct rrc_error 
 	if (s->state == RRC_LL_MISMATCH || (s->state == RRC_LL_PARKED_END && rrc_next_rec(e, t)))
 		return diverged(e, t, s->wait_n, err);
 	return 0;
+}
+
+bool rrc_locks_goes_on(const struct rrc_engine *e, const struct tracee *t)
+{
+	const struct rrc_locks *l = find(e, t->proc);
+	const struct rrc_ll_slot *s = l ? slot_of(l, t, &(uint32_t){ 0 }) : NULL;
+
+	return s && (s->feed_count || s->total != s->ops);
 }
 
 void rrc_locks_hold(struct rrc_engine *e, const struct tracee *t, uint32_t op)

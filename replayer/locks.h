@@ -36,6 +36,9 @@ int rrc_locks_at_futex(struct rrc_engine *e, struct tracee *t, struct rrc_error 
 /* For a report: what t's slot of the lock log says, or "". */
 void rrc_locks_describe(const struct rrc_engine *e, const struct tracee *t, char *buf, size_t size);
 
+/* The lock log has operations of t that it has not done: it left the call that it stood in. */
+bool rrc_locks_goes_on(const struct rrc_engine *e, const struct tracee *t);
+
 /* t waits before this operation of its lock log; 0: it goes on. */
 void rrc_locks_hold(struct rrc_engine *e, const struct tracee *t, uint32_t op);
 

@@ -11,7 +11,7 @@ BUILD=(gcc libc6-dev make clang llvm bpftool pkg-config libbpf-dev libelf-dev zl
 TOOLS=(clang-format clang-tidy)
 RUN=(runc iptables iproute2 procps util-linux kmod libcap2-bin ca-certificates)
 TESTS=(redis-server redis-tools lighttpd lighttpd-mod-webdav qemu-system-x86 cpio memcached nginx-light sqlite3 python3 openssl curl jq
-	busybox-static tcpdump gdb strace)
+	busybox-static tcpdump gdb strace musl-tools)
 # Not in every release of the distribution: scripts/criu.sh finds another way without CRIU, and what
 # is about tarantool is skipped.
 OPTIONAL=(criu tarantool)

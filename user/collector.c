@@ -282,7 +282,8 @@ int rrc_collector_cut(struct rrc_collector *c, uint64_t number, uint64_t stamp, 
 	return ret ? ret : flush(c);
 }
 
-int rrc_collector_take_locks(struct rrc_collector *c, const struct rrc_locklog *ll, int executed)
+enum rrc_locks_taken rrc_collector_take_locks(struct rrc_collector *c, const struct rrc_locklog *ll,
+					      int executed)
 {
 	return rrc_locks_take(c->locks, ll, executed);
 }

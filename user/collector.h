@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "err.h"
+#include "locks.h"
 #include "record.h"
 #include "syscalls.h"
 
@@ -36,8 +37,10 @@ int rrc_collector_drain(struct rrc_collector *c, uint64_t stamp);
  * running. *pos gets its position; from it on frames are emitted even if they were not before. */
 int rrc_collector_cut(struct rrc_collector *c, uint64_t number, uint64_t stamp, uint64_t *pos);
 
-/* From any thread: a process came that has a lock log, and has not gone on. 1: it is ours now; 0: it is known. */
-int rrc_collector_take_locks(struct rrc_collector *c, const struct rrc_locklog *ll, int executed);
+/* From any thread: a process came that has a lock log, and has not gone on. See
+ * rrc_locks_take(). */
+enum rrc_locks_taken rrc_collector_take_locks(struct rrc_collector *c, const struct rrc_locklog *ll,
+					      int executed);
 
 /* Whether frames are emitted at all (not before the first cut of a log; not without a backup). */
 void rrc_collector_emit(struct rrc_collector *c, int on);

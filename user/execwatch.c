@@ -189,13 +189,14 @@ static void on_exec(struct rrc_execwatch *w, struct tracee *t, pid_t pid)
 static int hand_over(struct rrc_execwatch *w, pid_t pid, int executed)
 {
 	struct rrc_locklog ll;
+	enum rrc_locks_taken taken;
 
 	if (!rrc_newprogram_ready(pid, &ll))
 		return 0;
-	if (w->calls.recording(w->calls.ctx, &ll, executed))
-		return 1;
-	rrc_locklog_close(&ll);
-	return 0;
+	taken = w->calls.recording(w->calls.ctx, &ll, executed);
+	if (taken != RRC_LOCKS_TAKEN)
+		rrc_locklog_close(&ll);
+	return taken != RRC_LOCKS_PARENTS;
 }
 
 /* One stop of one tracee: goes on, or stays where it is while releasing. */
@@ -347,7 +348,8 @@ static int do_resume(struct rrc_execwatch *w)
 		struct rrc_locklog ll;
 
 		if (!rrc_locklog_open(pids[i], &ll, NULL) &&
-		    !(ll.area->mode == RRC_LL_RECORD && w->calls.recording(w->calls.ctx, &ll, 0)))
+		    !(ll.area->mode == RRC_LL_RECORD &&
+		      w->calls.recording(w->calls.ctx, &ll, 0) == RRC_LOCKS_TAKEN))
 			rrc_locklog_close(&ll);
 	}
 	return ret;

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "err.h"
+#include "locks.h"
 
 struct rrc_execwatch;
 struct rrc_locklog;
@@ -21,9 +22,9 @@ struct rrc_locklog;
  * here) whenever a process has become patched. */
 struct rrc_execwatch_calls {
 	void (*patched)(void *ctx, pid_t pid);
-	/* A new process begins to record its locks and clock (lib/locklog.h); it is stopped. 1: the log is
-	 * taken over; 0: it is known already. */
-	int (*recording)(void *ctx, const struct rrc_locklog *ll, int executed);
+	/* A new process begins to record its locks and clock (lib/locklog.h); it is stopped. See
+	 * rrc_locks_take(). */
+	enum rrc_locks_taken (*recording)(void *ctx, const struct rrc_locklog *ll, int executed);
 	void *ctx;
 };
 struct rrc_execwatch *rrc_execwatch_start(uint64_t pidns, const struct rrc_execwatch_calls *calls,

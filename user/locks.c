@@ -69,36 +69,43 @@ static void drop(struct rrc_locks *l, size_t i)
 	free_process(p);
 }
 
-/* Under the lock. Two mappings of one file are one area. */
-static int known(const struct rrc_locks *l, const struct rrc_locklog *ll)
+static enum rrc_locks_taken same(const struct process *p, const struct rrc_locklog *ll)
 {
-	for (size_t i = 0; i < l->n; i++)
-		if (l->procs[i]->ll.inode == ll->inode)
-			return 1;
-	for (const struct process *p = l->incoming; p; p = p->next)
-		if (p->ll.inode == ll->inode)
-			return 1;
-	return 0;
+	if (p->ll.inode != ll->inode)
+		return RRC_LOCKS_TAKEN;
+	return p->ll.pid == ll->pid ? RRC_LOCKS_KNOWN : RRC_LOCKS_PARENTS;
 }
 
-int rrc_locks_take(struct rrc_locks *l, const struct rrc_locklog *ll, int executed)
+/* Under the lock. Two mappings of one file are one area. */
+static enum rrc_locks_taken whose(const struct rrc_locks *l, const struct rrc_locklog *ll)
+{
+	enum rrc_locks_taken w = RRC_LOCKS_TAKEN;
+
+	for (size_t i = 0; i < l->n && w == RRC_LOCKS_TAKEN; i++)
+		w = same(l->procs[i], ll);
+	for (const struct process *p = l->incoming; p && w == RRC_LOCKS_TAKEN; p = p->next)
+		w = same(p, ll);
+	return w;
+}
+
+enum rrc_locks_taken rrc_locks_take(struct rrc_locks *l, const struct rrc_locklog *ll, int executed)
 {
 	struct process *p = calloc(1, sizeof(*p));
-	int ours;
+	enum rrc_locks_taken ours;
 
 	if (!p)
-		return 0;
+		return RRC_LOCKS_PARENTS;
 	p->ll = *ll;
 	p->executed = executed;
 	p->ns_pid = (uint32_t)rrc_ns_tid(ll->pid);
 	pthread_mutex_lock(&l->lock);
-	ours = !known(l, ll);
-	if (ours) {
+	ours = whose(l, ll);
+	if (ours == RRC_LOCKS_TAKEN) {
 		p->next = l->incoming;
 		__atomic_store_n(&l->incoming, p, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&l->lock);
-	if (!ours)
+	if (ours != RRC_LOCKS_TAKEN)
 		free(p);
 	return ours;
 }
@@ -168,20 +175,24 @@ static int have(const struct rrc_locks *l, pid_t pid)
 
 /* For those that nobody handed over: all that were there before, and children of a time when the watcher had let
  * go. 1: it has to be looked at again. */
-static int look_at(struct rrc_locks *l, pid_t pid)
+static int look_at(struct rrc_locks *l, pid_t pid, int cut)
 {
 	struct rrc_locklog ll;
+	enum rrc_locks_taken whose = RRC_LOCKS_KNOWN;
 
 	if (have(l, pid) || rrc_locklog_open(pid, &ll, NULL))
 		return 0;
-	if (rrc_locks_take(l, &ll, 0))
+	/* One that does not record is a new program that the watcher is about to hand over; or it begins now. */
+	if (cut || ll.area->mode == RRC_LL_RECORD)
+		whose = rrc_locks_take(l, &ll, 0);
+	if (whose == RRC_LOCKS_TAKEN)
 		return 0;
-	/* A child that has not come back from fork() has its parent's, and has written nothing yet. */
 	rrc_locklog_close(&ll);
-	return 1;
+	/* A child that has not come back from fork() has written nothing yet. */
+	return whose == RRC_LOCKS_PARENTS;
 }
 
-static void look(struct rrc_locks *l)
+static void look(struct rrc_locks *l, int cut)
 {
 	rrc_autofree pid_t *pids = NULL;
 	int n = rrc_pidns_processes(l->pidns, &pids);
@@ -195,7 +206,7 @@ static void look(struct rrc_locks *l)
 		l->procs[i]->gone |= !there;
 	}
 	for (int i = 0; i < n; i++)
-		l->look |= look_at(l, pids[i]);
+		l->look |= look_at(l, pids[i], cut);
 	if (l->look)
 		l->look_at = rrc_now_ns(CLOCK_MONOTONIC) + RRC_LOOK_NS;
 	receive(l);
@@ -322,7 +333,7 @@ int rrc_locks_drain(struct rrc_locks *l, int (*emit)(void *ctx, const struct rrc
 	int ret = 0;
 
 	if (l->look && (!l->look_at || rrc_now_ns(CLOCK_MONOTONIC) >= l->look_at))
-		look(l);
+		look(l, 0);
 	else if (__atomic_load_n(&l->incoming, __ATOMIC_ACQUIRE))
 		receive(l);
 	for (size_t i = l->n; i-- && !ret;) {
@@ -335,7 +346,7 @@ int rrc_locks_drain(struct rrc_locks *l, int (*emit)(void *ctx, const struct rrc
 
 void rrc_locks_on(struct rrc_locks *l)
 {
-	look(l);
+	look(l, 1);
 	for (size_t i = 0; i < l->n; i++) {
 		struct process *p = l->procs[i];
 

@@ -12,6 +12,12 @@
 #include "record.h"
 
 struct rrc_locks;
+
+enum rrc_locks_taken {
+	RRC_LOCKS_PARENTS, /* a forked child has its parent's still */
+	RRC_LOCKS_TAKEN,
+	RRC_LOCKS_KNOWN, /* of this process, from before */
+};
 struct rrc_locklog;
 
 /* For the processes of this pid namespace. NULL: no memory. */
@@ -31,8 +37,10 @@ void rrc_locks_seen(struct rrc_locks *l, const struct rrc_rec *rec);
 int rrc_locks_drain(struct rrc_locks *l, int (*emit)(void *ctx, const struct rrc_rec *rec),
 		    void *ctx);
 
-/* From any thread: this log is there, its process stands still; executed: a new program brought it. 1: it is ours now; 0: it is known already. */
-int rrc_locks_take(struct rrc_locks *l, const struct rrc_locklog *ll, int executed);
+/* From any thread: this log is there, its process stands still; executed: a new program brought it. Ours to close only
+ * if it was taken. */
+enum rrc_locks_taken rrc_locks_take(struct rrc_locks *l, const struct rrc_locklog *ll,
+				    int executed);
 
 /* Processes that came and went unseen, with what they recorded (rule 4). */
 uint64_t rrc_locks_lost(const struct rrc_locks *l);

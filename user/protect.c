@@ -40,7 +40,7 @@ static int emit(void *ctx, const void *frame, size_t len)
 	return p->have_backup ? rrc_link_send_raw(&p->backup.log, frame, len) : 0;
 }
 
-static int on_recording(void *ctx, const struct rrc_locklog *ll, int executed)
+static enum rrc_locks_taken on_recording(void *ctx, const struct rrc_locklog *ll, int executed)
 {
 	struct rrc_protect *p = ctx;
 

@@ -10,7 +10,8 @@
 #include <linux/types.h>
 #endif
 
-#define RRC_INJECTED_CALL "librrc_injected" /* long (long threads): see enum below */
+#define RRC_INJECTED_CALL   "librrc_injected" /* void (long threads) */
+#define RRC_INJECTED_ANSWER "librrc_injected_answer" /* long: its result, see enum below */
 #define RRC_INJECTED_THREADS \
 	"librrc_injected_threads" /* struct rrc_injected_thread[RRC_INJECTED_MAX] */
 #define RRC_INJECTED_MAX 512

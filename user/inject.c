@@ -32,7 +32,7 @@ struct target {
 	pid_t pid;
 	char name[64];
 	struct rrc_object libc, loader, ours;
-	uint64_t vdso, vdso_end;
+	uint64_t vdso, vdso_end, restorer;
 };
 
 /* Calls in which a thread holds nothing of libc's. */
@@ -156,6 +156,9 @@ static int look_at(struct target *t, struct rrc_error *err)
 			 interp);
 		return refuse(t, err, why);
 	}
+	t->restorer = rrc_remote_restorer(t->pid, t->libc.base, t->libc.end);
+	if (!t->restorer)
+		return refuse(t, err, "its libc is not one that is known");
 	if (rrc_vdso_range(t->pid, &t->vdso, &t->vdso_end))
 		t->vdso = t->vdso_end = 0;
 	return 0;
@@ -305,50 +308,40 @@ static int pick(const struct target *t, const struct rrc_stopped *s)
 	return -1;
 }
 
-/* Calls fn by name of libc; its result. */
-static int call_libc(const struct target *t, struct rrc_stopped *s, int i, const char *fn,
-		     uint64_t a, uint64_t b, long *ret, struct rrc_error *err)
+/* Where thread i has its errno: `mov errno@gottpoff(%rip), %rax; add %fs:0, %rax` says how far from its fs. */
+static uint64_t find_errno(const struct target *t, const struct rrc_stopped *s, int i)
 {
-	uint64_t args[2] = { a, b }, at = rrc_object_find(&t->libc, fn);
+	uint64_t at = rrc_object_find(&t->libc, "__errno_location"), slot, offset;
+	uint8_t code[16];
+	int32_t rel;
+	size_t n;
 
-	return at ? rrc_remote_call(s, i, at, args, ret, err)
-		  : rrc_fail(err, ENOEXEC, "%s: its libc has no %s", t->name, fn);
-}
-
-static int not_loaded(const struct target *t, struct rrc_stopped *s, int i, struct rrc_error *err)
-{
-	char text[256] = "";
-	long at = 0;
-
-	if (!call_libc(t, s, i, "dlerror", 0, 0, &at, NULL) && at)
-		for (size_t n = 0; n < sizeof(text) - 1; n++)
-			if (rrc_mem_read(t->pid, (uint64_t)at + n, text + n, 1) || !text[n])
-				break;
-	text[sizeof(text) - 1] = 0;
-	return refuse(t, err, text[0] ? text : "it cannot be loaded");
+	if (!at || rrc_mem_read(t->pid, at, code, sizeof(code)))
+		return 0;
+	n = !memcmp(code, "\xf3\x0f\x1e\xfa", 4) ? 4 : 0;
+	if (memcmp(code + n, "\x48\x8b\x05", 3))
+		return 0;
+	memcpy(&rel, code + n + 3, sizeof(rel));
+	slot = at + n + 7 + (uint64_t)(int64_t)rel;
+	return rrc_mem_read(t->pid, slot, &offset, sizeof(offset)) ? 0
+								   : s->regs[i].fs_base + offset;
 }
 
 /* With thread i, all others running from here on. */
 static int load_with(const struct target *t, struct rrc_stopped *s, int i, const char *path,
 		     struct rrc_error *err)
 {
-	uint64_t room = rrc_remote_room(s, i);
-	long handle = 0, where = 0;
+	uint64_t args[2] = { rrc_remote_room(s, i), DLOPEN_FLAGS };
+	uint64_t where = find_errno(t, s, i);
 	int value, ret;
 
 	if (strlen(path) + 1 > RRC_REMOTE_ROOM ||
-	    rrc_mem_write(t->pid, room, path, strlen(path) + 1))
-		return rrc_fail(err, EFAULT, "%s: its stack cannot be written", t->name);
-	ret = call_libc(t, s, i, "__errno_location", 0, 0, &where, err);
-	if (ret)
-		return ret;
-	if (rrc_mem_read(t->pid, (uint64_t)where, &value, sizeof(value)))
-		return rrc_fail(err, EFAULT, "%s: its errno cannot be read", t->name);
+	    rrc_mem_write(t->pid, args[0], path, strlen(path) + 1) || !where ||
+	    rrc_mem_read(t->pid, where, &value, sizeof(value)))
+		return rrc_fail(err, EFAULT, "%s: its stack or errno cannot be reached", t->name);
 	rrc_go_on(s, i);
-	ret = call_libc(t, s, i, "dlopen", room, DLOPEN_FLAGS, &handle, err);
-	if (!ret && !handle)
-		ret = not_loaded(t, s, i, err);
-	rrc_mem_write(t->pid, (uint64_t)where, &value, sizeof(value));
+	ret = rrc_remote_call(s, i, rrc_object_find(&t->libc, "dlopen"), args, err);
+	rrc_mem_write(t->pid, where, &value, sizeof(value));
 	return ret;
 }
 
@@ -360,6 +353,7 @@ static int try_load(const struct target *t, const char *path, struct rrc_error *
 
 	if (ret)
 		return ret;
+	s.restorer = t->restorer;
 	i = pick(t, &s);
 	ret = i < 0 ? 1 : load_with(t, &s, i, path, err);
 	rrc_stopped_free(&s);
@@ -396,13 +390,15 @@ static int describe(const struct target *t, const struct rrc_stopped *s,
 }
 
 /* Its clock is read through the library from here on, so the vDSO that a killed run left is put right. */
-static int settle(const struct target *t, const struct rrc_stopped *s, int i, long *answer,
+static int settle(const struct target *t, struct rrc_stopped *s, int i, long *answer,
 		  struct rrc_error *err)
 {
 	uint64_t args[2] = { (uint64_t)s->n, 0 };
-	int ret = rrc_remote_call((struct rrc_stopped *)s, i,
-				  rrc_object_find(&t->ours, RRC_INJECTED_CALL), args, answer, err);
+	int ret = rrc_remote_call(s, i, rrc_object_find(&t->ours, RRC_INJECTED_CALL), args, err);
 
+	if (!ret && rrc_mem_read(t->pid, rrc_object_find(&t->ours, RRC_INJECTED_ANSWER), answer,
+				 sizeof(*answer)))
+		ret = rrc_fail(err, EFAULT, "%s: cannot be read", t->name);
 	if (!ret && *answer == RRC_INJECTED_DONE && rrc_vdso_patched(t->pid) == 1)
 		ret = rrc_vdso_restore(t->pid, err);
 	return ret < 0 ? ret : 0;
@@ -420,6 +416,7 @@ static int try_settle(const struct target *t, struct round *round, struct rrc_er
 	if (ret)
 		return ret;
 	*round = (struct round){ 0 };
+	s.restorer = t->restorer;
 	i = pick(t, &s);
 	ret = describe(t, &s, all, round, err);
 	/* Nobody may be in the loader, or at the vDSO, when they change: all of it at one standstill. */
@@ -437,12 +434,21 @@ static int try_settle(const struct target *t, struct round *round, struct rrc_er
 
 static int find_ours(struct target *t, struct rrc_error *err)
 {
-	if (rrc_object_open(t->pid, RRC_PRELOAD_NAME, &t->ours) ||
-	    !rrc_object_find(&t->ours, RRC_INJECTED_CALL) ||
+	struct rrc_locklog ll;
+	int ret;
+
+	if (rrc_object_open(t->pid, RRC_PRELOAD_NAME, &t->ours))
+		return refuse(t, err,
+			      "its libc does not load the recorder: too old, or not allowed to");
+	if (!rrc_object_find(&t->ours, RRC_INJECTED_CALL) ||
+	    !rrc_object_find(&t->ours, RRC_INJECTED_ANSWER) ||
 	    !rrc_object_find(&t->ours, RRC_INJECTED_THREADS))
 		return rrc_fail(err, ENOEXEC, "%s: " RRC_PRELOAD_NAME " is not what was loaded",
 				t->name);
-	return 0;
+	ret = rrc_locklog_open(t->pid, &ll, err);
+	if (!ret)
+		rrc_locklog_close(&ll);
+	return ret;
 }
 
 static int no_moment(const struct target *t, const struct round *round, struct rrc_error *err)
@@ -460,7 +466,6 @@ static int inject(struct target *t, const char *path, struct rrc_error *err)
 {
 	uint64_t end = rrc_now_ns(CLOCK_MONOTONIC) + ROUNDS_NS;
 	struct round round = { 0 };
-	struct rrc_locklog ll;
 	int ret;
 
 	while ((ret = try_load(t, path, err)) > 0 && rrc_now_ns(CLOCK_MONOTONIC) < end)
@@ -468,11 +473,8 @@ static int inject(struct target *t, const char *path, struct rrc_error *err)
 	if (ret)
 		return ret > 0 ? no_moment(t, &round, err) : ret;
 	ret = find_ours(t, err);
-	if (!ret)
-		ret = rrc_locklog_open(t->pid, &ll, err);
 	if (ret)
 		return ret;
-	rrc_locklog_close(&ll);
 	while ((ret = try_settle(t, &round, err)) > 0 && rrc_now_ns(CLOCK_MONOTONIC) < end)
 		poll(NULL, 0, ROUND_MS);
 	return ret > 0 ? no_moment(t, &round, err) : ret;

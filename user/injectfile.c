@@ -40,7 +40,9 @@ static int open_dir(int root)
 
 		strcat(strcat(path, "/"), parts[i]);
 		next = open_inside(root, path, O_PATH | O_DIRECTORY, 0);
-		if (next == -ENOENT && !mkdirat(fd, parts[i], 0755))
+		/* for every user of the container, whatever our umask is */
+		if (next == -ENOENT && !mkdirat(fd, parts[i], 0755) &&
+		    !fchmodat(fd, parts[i], 0755, 0))
 			next = open_inside(root, path, O_PATH | O_DIRECTORY, 0);
 		else if (next == -ENOENT)
 			next = -errno;
@@ -109,7 +111,6 @@ static int write_file(int dir, const struct image *im)
 		}
 		done += (size_t)n;
 	}
-	/* for every user of the container, whatever our umask is */
 	if (fchmod(fd, 0755) || renameat(dir, new, dir, RRC_PRELOAD_NAME))
 		return -errno;
 	return 0;

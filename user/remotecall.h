@@ -15,7 +15,12 @@ struct rrc_stopped {
 	int n;
 	pid_t *tids;
 	struct user_regs_struct *regs; /* as they are to go on */
+	uint64_t
+		restorer; /* of its libc, where handlers of signals return to: rrc_remote_restorer() */
 };
+
+/* Finds it between these addresses of process pid; 0: it is not there. */
+uint64_t rrc_remote_restorer(pid_t pid, uint64_t from, uint64_t to);
 
 /* Stops all threads. 0 or negative errno; -ESRCH: it is gone. */
 int rrc_stop_process(pid_t pid, struct rrc_stopped *s, struct rrc_error *err);
@@ -28,8 +33,9 @@ void rrc_go_on(struct rrc_stopped *s, int keep);
 void rrc_stopped_free(struct rrc_stopped *s);
 
 /* Calls fn in thread i, on its own stack, with its signals blocked. Others may run or not. Its registers are
- * what they were. The caller takes care that fn ends. */
-int rrc_remote_call(struct rrc_stopped *s, int i, uint64_t fn, const uint64_t args[2], long *ret,
+ * what they were. The caller takes care that fn ends. To the thread it is as a signal's handler: if we are killed
+ * meanwhile, it goes on as if there had been none. So there is no result but what fn leaves in memory. */
+int rrc_remote_call(struct rrc_stopped *s, int i, uint64_t fn, const uint64_t args[2],
 		    struct rrc_error *err);
 
 /* Where bytes may be put on thread i's stack, at most RRC_REMOTE_ROOM, that a call there does not overwrite. */

@@ -7,6 +7,7 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "help.h"
 #include "objects.h"
@@ -129,24 +130,27 @@ Test(inject, calls_and_leaves_no_trace)
 	struct rrc_stopped s;
 	struct rrc_object o;
 	int status;
+	time_t when = 400 * 86400;
+	struct tm tm;
 	pid_t pid;
-	long ret;
 
 	cr_assert_eq(pipe(told), 0);
 	pid = child(wait_in_poll);
 	stop_in(pid, SYS_read, &s);
 	cr_assert_eq(rrc_object_open(pid, "libc.so.6", &o), 0);
 	cr_assert(rrc_remote_has_stack(&s, 0));
-	cr_assert_eq(rrc_remote_call(&s, 0, rrc_object_find(&o, "getpid"), args, &ret, &err), 0,
-		     "%s", err.msg);
-	cr_assert_eq(ret, pid);
+	s.restorer = rrc_remote_restorer(pid, o.base, o.end);
+	cr_assert_neq(s.restorer, 0);
 	args[0] = rrc_remote_room(&s, 0);
-	cr_assert_eq(rrc_mem_write(pid, args[0], "12345", 6), 0);
-	cr_assert_eq(rrc_remote_call(&s, 0, rrc_object_find(&o, "atoi"), args, &ret, &err), 0);
-	cr_assert_eq(ret, 12345);
+	args[1] = args[0] + 100;
+	cr_assert_eq(rrc_mem_write(pid, args[0], &when, sizeof(when)), 0);
+	cr_assert_eq(rrc_remote_call(&s, 0, rrc_object_find(&o, "gmtime_r"), args, &err), 0, "%s",
+		     err.msg);
+	cr_assert_eq(rrc_mem_read(pid, args[1], &tm, sizeof(tm)), 0);
+	cr_assert_eq(tm.tm_year, 71);
 	/* what crashes is an error, and the thread is as it was */
 	args[0] = 1;
-	cr_assert_lt(rrc_remote_call(&s, 0, rrc_object_find(&o, "puts"), args, &ret, &err), 0);
+	cr_assert_lt(rrc_remote_call(&s, 0, rrc_object_find(&o, "puts"), args, &err), 0);
 	rrc_object_close(&o);
 	rrc_stopped_free(&s);
 	cr_assert_eq(write(told[1], "\x07", 1), 1);

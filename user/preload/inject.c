@@ -105,12 +105,19 @@ static void list_names(void)
 	}
 }
 
+/* A preloaded object comes before libc, one that is loaded later behind all that were there. */
 bool rrc_pl_came_late(void)
 {
-	void *found = dlsym(RTLD_DEFAULT, "pthread_mutex_timedlock");
-	Dl_info info;
+	const char *name;
 
-	return found && dladdr(found, &info) && info.dli_fbase != &__ehdr_start;
+	for (struct link_map *m = _r_debug.r_map; m; m = m->l_next) {
+		if (m->l_ld == _DYNAMIC)
+			return false;
+		name = strrchr(m->l_name, '/');
+		if (name && !strncmp(name, "/libc.so.", 9))
+			return true;
+	}
+	return false;
 }
 
 static const char *version_of(const struct tables *t, uint32_t symbol)
@@ -358,8 +365,7 @@ static void *theirs(uint64_t fs, void *mine)
 	return (char *)mine - thread_pointer() + fs;
 }
 
-long librrc_injected(long n);
-RRC_EXPORT long librrc_injected(long n)
+static long settle(long n)
 {
 	static bool placed;
 	struct rrc_ll_area *a = rrc_pl_area;
@@ -387,4 +393,13 @@ RRC_EXPORT long librrc_injected(long n)
 		*slot = (uint64_t)&rrc_pl_back;
 	}
 	return RRC_INJECTED_DONE;
+}
+
+/* In memory, since who called it may not see what it returns. */
+RRC_EXPORT long librrc_injected_answer;
+
+void librrc_injected(long n);
+RRC_EXPORT void librrc_injected(long n)
+{
+	librrc_injected_answer = settle(n);
 }

@@ -29,6 +29,7 @@ struct rrc_injected_thread {
 enum rrc_injected_answer {
 	RRC_INJECTED_DONE = 0,
 	RRC_INJECTED_AGAIN, /* not at this moment: let them run on a little */
+	RRC_INJECTED_LOADED, /* it was not called yet */
 	RRC_INJECTED_SCOPE, /* the loader's list of objects was not found: those loaded later would be missed */
 };
 

@@ -462,22 +462,51 @@ static int no_moment(const struct target *t, const struct round *round, struct r
 			t->name, round->one, (long)round->call);
 }
 
-static int inject(struct target *t, const char *path, struct rrc_error *err)
+/* Loads it, in processes that have not. */
+static int load(struct target *t, const struct rrc_container *c, uint64_t end,
+		struct rrc_error *err)
+{
+	struct round round = { 0 };
+	char path[PATH_MAX];
+	int ret = rrc_inject_file(c, t->pid, path, sizeof(path), err);
+
+	if (ret)
+		return ret;
+	while ((ret = try_load(t, path, err)) > 0 && rrc_now_ns(CLOCK_MONOTONIC) < end)
+		poll(NULL, 0, ROUND_MS);
+	return ret > 0 ? no_moment(t, &round, err) : ret;
+}
+
+static int inject(struct target *t, const struct rrc_container *c, int loaded,
+		  struct rrc_error *err)
 {
 	uint64_t end = rrc_now_ns(CLOCK_MONOTONIC) + ROUNDS_NS;
 	struct round round = { 0 };
-	int ret;
+	int ret = loaded ? 0 : load(t, c, end, err);
 
-	while ((ret = try_load(t, path, err)) > 0 && rrc_now_ns(CLOCK_MONOTONIC) < end)
-		poll(NULL, 0, ROUND_MS);
-	if (ret)
-		return ret > 0 ? no_moment(t, &round, err) : ret;
-	ret = find_ours(t, err);
+	if (!ret)
+		ret = find_ours(t, err);
 	if (ret)
 		return ret;
 	while ((ret = try_settle(t, &round, err)) > 0 && rrc_now_ns(CLOCK_MONOTONIC) < end)
 		poll(NULL, 0, ROUND_MS);
 	return ret > 0 ? no_moment(t, &round, err) : ret;
+}
+
+/* Somebody loaded it, and was killed before it could take its place. */
+static int half_done(pid_t pid)
+{
+	struct rrc_object o;
+	uint64_t at;
+	long answer = RRC_INJECTED_DONE;
+
+	if (rrc_object_open(pid, RRC_PRELOAD_NAME, &o))
+		return 0;
+	at = rrc_object_find(&o, RRC_INJECTED_ANSWER);
+	if (at)
+		rrc_mem_read(pid, at, &answer, sizeof(answer));
+	rrc_object_close(&o);
+	return answer != RRC_INJECTED_DONE;
 }
 
 /* 1: it has it now; 0: it had it, or does not need it. */
@@ -488,24 +517,18 @@ static int process(const struct rrc_container *c, pid_t pid, enum rrc_inject_how
 	rrc_autofree pid_t *tids = NULL;
 	struct rrc_error none = { 0 };
 	struct rrc_locklog ll;
-	char path[PATH_MAX];
-	int ret = rrc_locklog_open(pid, &ll, &none);
+	int ret = rrc_locklog_open(pid, &ll, &none), loaded = !ret;
 
-	if (!ret) {
-		rrc_locklog_close(&ll);
-		return 0;
-	}
-	if (ret != -ENOENT) {
+	rrc_locklog_close(&ll);
+	if (ret && ret != -ENOENT) {
 		*err = none;
 		return ret;
 	}
-	if (how == RRC_INJECT_THREADED && rrc_threads(pid, &tids) < 2)
+	if (loaded ? !half_done(pid) : how == RRC_INJECT_THREADED && rrc_threads(pid, &tids) < 2)
 		return 0;
 	ret = look_at(&t, err);
 	if (!ret)
-		ret = rrc_inject_file(c, pid, path, sizeof(path), err);
-	if (!ret)
-		ret = inject(&t, path, err);
+		ret = inject(&t, c, loaded, err);
 	if (!ret)
 		rrc_log(RRC_LOG_INFO,
 			"%s (process %d) records its locks and its clock from here on", t.name,

@@ -234,9 +234,13 @@ static int object(struct dl_phdr_info *info, size_t size, void *loader)
 	return 0;
 }
 
+/* In memory, since who called it may not see what it returns. */
+RRC_EXPORT long librrc_injected_answer;
+
 /* In the constructor, others run: in mode OFF it does not matter who calls through us and who does not. */
 void rrc_pl_redirect_names(void *loader)
 {
+	librrc_injected_answer = RRC_INJECTED_LOADED;
 	list_names();
 	dl_iterate_phdr(object, loader);
 }
@@ -394,9 +398,6 @@ static long settle(long n)
 	}
 	return RRC_INJECTED_DONE;
 }
-
-/* In memory, since who called it may not see what it returns. */
-RRC_EXPORT long librrc_injected_answer;
 
 void librrc_injected(long n);
 RRC_EXPORT void librrc_injected(long n)

@@ -12,6 +12,7 @@
 
 #include "clockq.h"
 #include "locks.h"
+#include "later.h"
 #include "tracee.h"
 #include "util.h"
 
@@ -216,7 +217,7 @@ static int complete(struct rrc_engine *e, struct tracee *t, const struct rrc_rec
 	}
 	if (!r) {
 		rrc_signal_attach(e, t);
-		if (!rrc_nudge_resuming(e, t, t->prev_rec))
+		if (!rrc_nudge_resuming(e, t, t->prev_rec) && !rrc_later(e, t, rec->exit_ns))
 			r = rrc_resume(e, t, 0);
 		t->recorded_ns = rec->exit_ns;
 	}

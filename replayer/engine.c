@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "later.h"
 #include "locks.h"
 #include "nspid.h"
 #include "pipes.h"
@@ -24,6 +25,7 @@
 #define OVERLAP_NS 2000000 /* a call in flight for so long may wait for one that overlapped it */
 #define LOOK_NS	   500000 /* at the end of the log: whether all are parked */
 #define ALONE_NS   4000000 /* a thread that runs alone at the start does so for at most so long */
+#define LATER_NS   150000 /* nothing happened for so long: the next thread that was later runs */
 #define QUIET_NS   50000000 /* nothing happened for so long: whether anything can */
 #define YIELD_NS   100000 /* a wait that is shorter needs no timer */
 #define PARK_NS	   200000000ull /* after that, those that compute are stopped where they are */
@@ -180,7 +182,8 @@ static int start_thread(struct rrc_engine *e, struct tracee *t)
 		return errno == ESRCH ? 0 : -errno;
 	if (!rest && !(lost && !rec && !rrc_locks_goes_on(e, t))) {
 		rrc_signal_attach(e, t);
-		rrc_nudge_resuming(e, t, RRC_NO_REC);
+		if (rrc_nudge_resuming(e, t, RRC_NO_REC) || rrc_later(e, t, 0))
+			return 0;
 		return rrc_resume(e, t, 0);
 	}
 	t->state = TR_CALL;
@@ -342,7 +345,8 @@ static void describe(const struct rrc_engine *e, const struct tracee *t, char *b
 		[TR_RUN] = "computes",		 [TR_CALL] = "stands before a call",
 		[TR_BUSY] = "makes a call",	 [TR_DONE] = "has made a call",
 		[TR_LOCAL] = "waits in a futex", [TR_NEW] = "is born",
-		[TR_HELD] = "is held back",	 [TR_PAUSED] = "is stopped",
+		[TR_HELD] = "is held back",	 [TR_LATER] = "is later",
+		[TR_PAUSED] = "is stopped",
 		[TR_EXITING] = "ends",		 [TR_DEAD] = "has ended",
 	};
 	const char *call =
@@ -385,6 +389,15 @@ static bool anybody_runs(const struct rrc_engine *e)
 	return false;
 }
 
+/* Is nobody left but those that were later? Then one of them has what the others wait for. */
+static bool only_later(const struct rrc_engine *e)
+{
+	for (const struct tracee *t = e->threads; t; t = t->next)
+		if (t->state == TR_RUN || t->state == TR_NEW)
+			return false;
+	return true;
+}
+
 /* Until something is to be looked at without an event, ns. */
 static uint64_t how_long(const struct rrc_engine *e, bool at_end, bool flying)
 {
@@ -394,6 +407,8 @@ static uint64_t how_long(const struct rrc_engine *e, bool at_end, bool flying)
 		return rrc_nudge_look(e);
 	if (at_end)
 		return LOOK_NS;
+	if (!e->due_ns && e->nlater)
+		return LATER_NS;
 	if (!e->due_ns)
 		return flying ? OVERLAP_NS : QUIET_NS;
 	now = rrc_now_ns(CLOCK_MONOTONIC);
@@ -415,6 +430,8 @@ static int run_log(struct rrc_engine *e, struct rrc_error *err)
 			end_ns = rrc_now_ns(CLOCK_MONOTONIC);
 			rrc_clockmarks_end(e);
 		}
+		while (at_end && rrc_later_next(e))
+			;
 		if (at_end && !e->ending && rrc_now_ns(CLOCK_MONOTONIC) - end_ns > PARK_NS)
 			stop_runners(e);
 		r = next_event(&tid, &status, how_long(e, at_end, flying));
@@ -425,6 +442,10 @@ static int run_log(struct rrc_engine *e, struct rrc_error *err)
 		if (r < 0)
 			return rrc_fail(err, r, "waiting: %s", strerror(-r));
 		if (r) {
+			if (e->nlater && !e->due_ns && only_later(e) && rrc_later_next(e)) {
+				quiet = 0;
+				continue;
+			}
 			r = flying ? start_overlapping(e, err) : 0;
 			if (!r && (e->due_ns || e->rush))
 				r = rrc_advance(e, err);

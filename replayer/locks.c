@@ -329,6 +329,22 @@ bool rrc_locks_goes_on(const struct rrc_engine *e, const struct tracee *t)
 	return s && (s->feed_count || s->total != s->ops);
 }
 
+bool rrc_locks_reads_clock(const struct rrc_engine *e, const struct tracee *t)
+{
+	const struct rrc_locks *l = find(e, t->proc);
+	uint32_t i;
+
+	return l && slot_of(l, t, &i) && rrc_clockmarks_ahead(e, &l->ll, i, t->next_rec);
+}
+
+bool rrc_locks_runs(const struct rrc_engine *e, const struct tracee *t)
+{
+	const struct rrc_locks *l = find(e, t->proc);
+	const struct rrc_ll_slot *s = l ? slot_of(l, t, &(uint32_t){ 0 }) : NULL;
+
+	return s && __atomic_load_n(&s->state, __ATOMIC_ACQUIRE) == RRC_LL_RUNNING;
+}
+
 void rrc_locks_hold(struct rrc_engine *e, const struct tracee *t, uint32_t op)
 {
 	struct rrc_locks *l = find(e, t->proc);

@@ -19,14 +19,16 @@ struct step {
 
 /* An operation on a lock differed: what decided it was read behind the one before, or a little earlier. */
 static const struct step at_operation[] = {
-	{ RRC_NUDGE_HOLD, 1, 0 },  { RRC_NUDGE_RUSH, 0, 0 },  { RRC_NUDGE_HOLD, 2, 0 },
+	{ RRC_NUDGE_FIRST, 0, 0 }, { RRC_NUDGE_HOLD, 1, 0 },  { RRC_NUDGE_LAST, 0, 0 },
+	{ RRC_NUDGE_RUSH, 0, 0 },  { RRC_NUDGE_HOLD, 2, 0 },
 	{ RRC_NUDGE_HOLD, 3, 0 },  { RRC_NUDGE_HOLD, 5, 0 },  { RRC_NUDGE_HOLD, 8, 0 },
 	{ RRC_NUDGE_HOLD, 0, 0 },  { RRC_NUDGE_HOLD, 13, 0 }, { RRC_NUDGE_DELAY, 0, 0 },
 	{ RRC_NUDGE_HOLD, 21, 0 },
 };
 
 static const struct step at_call[] = {
-	{ RRC_NUDGE_DELAY, 0, 0 },	{ RRC_NUDGE_RUSH, 0, 0 }, { RRC_NUDGE_DELAY, 0, 30000 },
+	{ RRC_NUDGE_FIRST, 0, 0 },	{ RRC_NUDGE_LAST, 0, 0 }, { RRC_NUDGE_DELAY, 0, 0 },
+	{ RRC_NUDGE_RUSH, 0, 0 }, { RRC_NUDGE_DELAY, 0, 30000 },
 	{ RRC_NUDGE_DELAY, 0, 100000 }, { RRC_NUDGE_NONE, 0, 0 }, { RRC_NUDGE_DELAY, 0, 10000 },
 	{ RRC_NUDGE_DELAY, 0, 300000 }, { RRC_NUDGE_NONE, 0, 0 }, { RRC_NUDGE_DELAY, 0, 1000000 },
 	{ RRC_NUDGE_NONE, 0, 0 },
@@ -97,10 +99,48 @@ bool rrc_nudge_resuming(struct rrc_engine *e, struct tracee *t, uint32_t record)
 			e->rush_until = rrc_now_ns(CLOCK_MONOTONIC) + RUSH_NS;
 			break;
 		case RRC_NUDGE_NONE:
+		case RRC_NUDGE_FIRST:
+		case RRC_NUDGE_LAST:
 			break;
 		}
 	}
 	return false;
+}
+
+enum rrc_nudge_how rrc_nudge_order(const struct rrc_engine *e, const struct tracee *t, uint32_t record)
+{
+	const struct rrc_nudges *n = e->opts.nudges;
+
+	for (size_t i = 0; n && i < n->n; i++) {
+		const struct rrc_nudge *g = &n->list[i];
+
+		if (g->at.tid != t->ns_tid || g->at.after != record)
+			continue;
+		if (g->how == RRC_NUDGE_LAST)
+			return g->how;
+		if (g->how == RRC_NUDGE_FIRST || g->how == RRC_NUDGE_RUSH)
+			return RRC_NUDGE_FIRST;
+	}
+	return RRC_NUDGE_NONE;
+}
+
+uint64_t rrc_nudge_first(const struct rrc_engine *e, uint64_t from_ns, uint64_t to_ns)
+{
+	const struct rrc_nudges *n = e->opts.nudges;
+
+	for (size_t i = 0; n && i < n->n; i++) {
+		const struct rrc_nudge *g = &n->list[i];
+		const struct rrc_rec *rec;
+		uint32_t next;
+
+		if (g->how != RRC_NUDGE_FIRST || g->at.after >= e->end || g->at.after < e->head)
+			continue;
+		rec = rrc_log_rec(e, g->at.after);
+		next = e->next[g->at.after];
+		if (rec->exit_ns > from_ns && rec->exit_ns < to_ns && next < e->end)
+			return rrc_log_rec(e, next)->entry_ns;
+	}
+	return 0;
 }
 
 void rrc_nudge_held(struct rrc_engine *e, struct tracee *t)

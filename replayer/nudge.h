@@ -28,6 +28,8 @@ enum rrc_nudge_how {
 	RRC_NUDGE_NONE,
 	RRC_NUDGE_HOLD, /* before an operation of the lock log: until nobody else moves */
 	RRC_NUDGE_DELAY, /* before it runs on from the record: so long, or until nobody else moves */
+	RRC_NUDGE_FIRST, /* its way to the next call comes before all that overlapped it … */
+	RRC_NUDGE_LAST, /* … or after them (later.h) */
 	RRC_NUDGE_RUSH, /* it runs on and others do not until it comes to its next call */
 };
 
@@ -55,6 +57,13 @@ bool rrc_nudges_learn(struct rrc_nudges *n, const struct rrc_place *where, unsig
 /* t is about to run on from its record (or, UINT32_MAX, from the checkpoint). true: it must not yet, and is let
  * go later. */
 bool rrc_nudge_resuming(struct rrc_engine *e, struct tracee *t, uint32_t record);
+
+/* What was asked for t's way to its next call from there, for later.h: FIRST, LAST or NONE. */
+enum rrc_nudge_how rrc_nudge_order(const struct rrc_engine *e, const struct tracee *t, uint32_t record);
+
+/* The next call of a way that is to be the first of those that overlap it and begins between these times (of
+ * the primary): when it was made. 0: there is none. */
+uint64_t rrc_nudge_first(const struct rrc_engine *e, uint64_t from_ns, uint64_t to_ns);
 
 /* t's lock log stops it where it was asked to. */
 void rrc_nudge_held(struct rrc_engine *e, struct tracee *t);

@@ -21,6 +21,7 @@ enum tracee_state {
 	TR_LOCAL, /* makes a call for real that is not in the log */
 	TR_NEW, /* born, not stopped yet */
 	TR_HELD, /* stopped between two calls so that it comes later (nudge.h) */
+	TR_LATER, /* the same: others were earlier on the primary (later.h) */
 	TR_PAUSED, /* stopped by us in its own code, after the end of the log */
 	TR_EXITING, /* is dying */
 	TR_DEAD,
@@ -82,6 +83,9 @@ struct tracee {
 	bool child_seen; /* … and it is made */
 	uint64_t resumed_ns,
 		recorded_ns; /* it runs since then, here and on the primary; 0: not known */
+	uint64_t later_ns; /* TR_LATER: when it runs, by the primary's clock */
+	uint32_t late; /* the record after which it did not come in time, + 1 */
+	unsigned int lates; /* how often */
 	cpu_set_t affinity;
 	bool clocks_tried;
 	struct rrc_clockq *clocks; /* its readings are answered in the program; or NULL */
@@ -113,6 +117,7 @@ struct rrc_engine {
 	struct tracee *held, *rush; /* nudge.h */
 	uint64_t held_until, rush_until;
 	bool held_quiet;
+	unsigned int nlater; /* threads in TR_LATER */
 	uint64_t due_ns; /* the head waits until then; 0: it does not */
 
 	struct tracee *threads;

@@ -8,6 +8,7 @@
 #include <sys/ptrace.h>
 
 #include "clockmarks.h"
+#include "later.h"
 #include "tracee.h"
 #include "util.h"
 
@@ -135,6 +136,8 @@ static int too_early(struct rrc_engine *e, const struct rrc_rec *rec)
 	e->due_ns = rrc_nudge_rush(e);
 	if (!e->due_ns)
 		e->due_ns = rrc_clockmarks_wait(e);
+	if (!e->due_ns)
+		e->due_ns = rrc_later_wait(e, rec);
 	if (e->due_ns)
 		return 1;
 	for (const struct tracee *t = e->threads; t; t = t->next)

@@ -9,11 +9,14 @@ static struct rrc_place at(uint32_t tid, uint32_t after, uint32_t op, uint64_t h
 	return (struct rrc_place){ tid, after, op, head };
 }
 
-Test(nudge, an_operation_is_held_back_first)
+Test(nudge, the_way_comes_first_then_an_operation_is_held_back)
 {
 	struct rrc_nudges n = { 0 };
 	struct rrc_place p = at(13, 90, 7126, 100);
 
+	cr_assert(rrc_nudges_learn(&n, &p, 8));
+	cr_assert_eq(n.n, 1);
+	cr_assert_eq(n.list[0].how, RRC_NUDGE_FIRST);
 	cr_assert(rrc_nudges_learn(&n, &p, 8));
 	cr_assert_eq(n.n, 1);
 	cr_assert_eq(n.list[0].how, RRC_NUDGE_HOLD);

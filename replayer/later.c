@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT
+/* Whose way to its next call comes first, see later.h. */
+#include <errno.h>
+
+#include "later.h"
+#include "locks.h"
+#include "nudge.h"
+#include "tracee.h"
+#include "util.h"
+
+#define ASK_NS	  20000ull /* it comes to its call soon, which tells us */
+#define LIMIT_NS  5000000ull /* a thread that takes longer waits for another one, or goes another way */
+#define SHORT_NS  2000
+#define SLEPT_NS  20000
+#define LATE_MAX  6
+
+/* When it made its next call; 0: the log does not say. */
+static uint64_t next_entry(const struct rrc_engine *e, const struct tracee *t)
+{
+	const struct rrc_rec *rec = rrc_next_rec(e, t);
+
+	return rec && rec->kind == RRC_REC_SYSCALL ? rec->entry_ns : 0;
+}
+
+/* Did another thread's call return before that time, after the head? */
+static bool others_before(const struct rrc_engine *e, const struct tracee *t, uint64_t ns)
+{
+	for (size_t i = e->head + (t->prev_rec == e->head); i < e->end; i++) {
+		const struct rrc_rec *rec = rrc_log_rec(e, i);
+
+		if (rec->kind == RRC_REC_SYSCALL && rec->tid)
+			return rec->tid != t->ns_tid && rec->exit_ns < ns;
+	}
+	return false;
+}
+
+/* When its way to the next call is thought to be made, as if in one moment. */
+static uint64_t moment(const struct rrc_engine *e, const struct tracee *t, uint64_t from_ns,
+		       uint64_t entry)
+{
+	uint64_t half = rrc_min((entry - from_ns) / 2, (uint64_t)SHORT_NS);
+	const struct rrc_rec *rec;
+	uint64_t other;
+
+	if (!from_ns)
+		return entry; /* when a thread ran on after a checkpoint nobody knows */
+	switch (rrc_nudge_order(e, t, t->prev_rec)) {
+	case RRC_NUDGE_FIRST:
+		return from_ns;
+	case RRC_NUDGE_LAST:
+		return entry;
+	default:
+		break;
+	}
+	other = rrc_nudge_first(e, from_ns, entry);
+	if (other)
+		return other + 1;
+	rec = rrc_log_rec(e, t->prev_rec);
+	/* After a call that it slept in it runs at once. After another one it may have been made to wait
+	 * on its way out of the kernel, if it took long. */
+	return rec->exit_ns - rec->entry_ns > SLEPT_NS ? from_ns + half : entry - half;
+}
+
+bool rrc_later(struct rrc_engine *e, struct tracee *t, uint64_t from_ns)
+{
+	uint64_t entry = next_entry(e, t), at;
+
+	if (e->opts.no_pacing || t->proc->threads < 2 || entry <= from_ns)
+		return false;
+	at = moment(e, t, from_ns, entry);
+	if (!others_before(e, t, at) || rrc_locks_reads_clock(e, t))
+		return false;
+	t->later_ns = at;
+	t->recorded_ns = from_ns;
+	t->state = TR_LATER;
+	e->nlater++;
+	return true;
+}
+
+static int run(struct rrc_engine *e, struct tracee *t)
+{
+	uint64_t from = t->recorded_ns;
+	int r = rrc_resume(e, t, 0);
+
+	e->nlater--;
+	t->recorded_ns = from;
+	return r;
+}
+
+static struct tracee *first(const struct rrc_engine *e, uint64_t before)
+{
+	struct tracee *first = NULL;
+
+	for (struct tracee *t = e->nlater ? e->threads : NULL; t; t = t->next)
+		if (t->state == TR_LATER && t->later_ns < before &&
+		    (!first || t->later_ns < first->later_ns))
+			first = t;
+	return first;
+}
+
+/* Is it on its way to a call that it made before that time? */
+static bool has_to_come(const struct rrc_engine *e, struct tracee *t, uint64_t before, uint64_t now)
+{
+	bool runs = t->state == TR_RUN || (t->state == TR_LOCAL && rrc_locks_runs(e, t));
+	uint64_t entry = runs ? next_entry(e, t) : 0;
+	uint64_t took;
+
+	if (!entry || entry >= before || t->late == t->prev_rec + 1)
+		return false;
+	took = t->recorded_ns && entry > t->recorded_ns ? entry - t->recorded_ns : 0;
+	if (now - t->resumed_ns < 2 * took + (LIMIT_NS >> rrc_min(t->lates, (unsigned int)LATE_MAX)))
+		return true;
+	t->late = t->prev_rec + 1;
+	t->lates++;
+	return false;
+}
+
+uint64_t rrc_later_wait(struct rrc_engine *e, const struct rrc_rec *rec)
+{
+	for (;;) {
+		struct tracee *next = first(e, rec->exit_ns);
+		uint64_t now = rrc_now_ns(CLOCK_MONOTONIC);
+
+		for (struct tracee *t = e->threads; t; t = t->next)
+			if ((next || t->ns_tid != rec->tid) &&
+			    has_to_come(e, t, rec->exit_ns, now))
+				return now + ASK_NS;
+		if (!next || run(e, next))
+			return 0;
+	}
+}
+
+bool rrc_later_next(struct rrc_engine *e)
+{
+	struct tracee *t = first(e, UINT64_MAX);
+
+	return t && !run(e, t);
+}

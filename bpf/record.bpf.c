@@ -33,9 +33,12 @@ const volatile __u64 cfg_scramble = 1;
 const volatile struct rrc_sysrow cfg_rows[RRC_NSYS] = {};
 volatile __u32 run_on = 0, run_unpatched_gen = 0;
 
-#define TS_COMPAT  2
-#define ETIMEDOUT  110
-#define NR_UNKNOWN 0xffff /* rec.nr of a call that is no x86-64 call: row 511 is a barrier */
+#define TS_COMPAT	  2
+#define ETIMEDOUT	  110
+#define NR_UNKNOWN	  0xffff /* rec.nr of a call that is no x86-64 call: row 511 is a barrier */
+#define FUTEX_WAIT_BITSET 9
+#define FUTEX_FLAGS	  0x180ul /* private, realtime */
+#define RESTART_BLOCK	  516 /* ERESTART_RESTARTBLOCK */
 
 static __always_inline void take_args(struct rrc_thread *t, struct pt_regs *regs)
 {
@@ -183,6 +186,12 @@ static __always_inline void own_call(struct rrc_thread *t, struct pt_regs *regs,
 	rrc_emit(t);
 }
 
+/* The rest of a call that was broken off before we were there: libc's waits say "any of 32 bits". */
+static __always_inline bool waits_in_futex(struct pt_regs *regs)
+{
+	return (regs->si & ~FUTEX_FLAGS) == FUTEX_WAIT_BITSET && (u32)regs->r9 == 0xffffffff;
+}
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(rrc_sys_exit, struct pt_regs *regs, long ret)
 {
@@ -205,6 +214,9 @@ int BPF_PROG(rrc_sys_exit, struct pt_regs *regs, long ret)
 	t->total = 0;
 	compat = task->thread_info.status & TS_COMPAT;
 	nr = regs->orig_ax;
+	if (nr == RRC_NR_restart_syscall && (t->futex_rests || waits_in_futex(regs)))
+		nr = RRC_NR_futex; /* with that call's arguments, and recorded no more than it */
+	t->futex_rests = nr == RRC_NR_futex && ret == -RESTART_BLOCK;
 	if (nr < RRC_NSYS && !compat)
 		own_call(t, regs, ret, nr);
 	else if (nr != (u64)-1 || !t->in_call || t->rec.nr != RRC_NR_rt_sigreturn)

@@ -95,9 +95,9 @@ refused() {
 
 refusals_case() {
 	local source=$ROOT/tests/e2e/inject-guest.c
-	gcc -O2 -static -D_GNU_SOURCE -o "$WORK/static" "$source" &&
-		musl-gcc -O2 -D_GNU_SOURCE -o "$WORK/musl" "$source" ||
-		{ not_ok "the guest cannot be built for another libc"; return; }
+	if ! gcc -O2 -static -D_GNU_SOURCE -o "$WORK/static" "$source" ||
+		! musl-gcc -O2 -D_GNU_SOURCE -o "$WORK/musl" "$source"
+	then not_ok "the guest cannot be built for another libc"; return; fi
 	"$LAB" run guest --plain --put "$WORK/static:$WORK/static" --port 7000 -- "$WORK/static" 7000
 	refused "a static program" 'linked statically'
 	"$LAB" rm guest

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "clockmarks.h"
+#include "later.h"
 #include "tracee.h"
 #include "util.h"
 
@@ -18,6 +19,7 @@ struct mark {
 	size_t at; /* index of the first record behind it */
 	struct rrc_locklog *ll;
 	uint32_t slot, index; /* in the feed */
+	uint64_t ns; /* when it happened, by the primary's CLOCK_MONOTONIC */
 	bool exact; /* the clock is fine: what is behind it did happen later */
 	uint32_t next; /* the slot's next reading in the feed, or UINT32_MAX */
 };
@@ -105,6 +107,8 @@ static int by_place(const void *a, const void *b)
 
 	if (x->at != y->at)
 		return x->at < y->at ? -1 : 1;
+	if (x->ns != y->ns)
+		return x->ns < y->ns ? -1 : 1;
 	return x->index < y->index ? -1 : x->index > y->index;
 }
 
@@ -140,7 +144,7 @@ static int add_slot(struct rrc_engine *e, struct rrc_locklog *ll, uint32_t slot,
 		if (!k)
 			return -ENOMEM;
 		*k = (struct mark){
-			place_of(e, latest), ll, slot, i, exact(&f->events[i]) && latest == ns,
+			place_of(e, latest), ll, slot, i, latest, exact(&f->events[i]) && latest == ns,
 			UINT32_MAX
 		};
 		if (before == SIZE_MAX)
@@ -163,17 +167,33 @@ static bool happened(const struct mark *k)
 	       s->state == RRC_LL_EXITED || s->state == RRC_LL_FREE;
 }
 
-/* What stands at the head or before it may happen. */
-static void grant(struct rrc_engine *e)
+/* The next reading may happen if it stands at the head or before it, those before it have happened and who was
+ * earlier has come to his next call. 1: it was; 0: there is none; else until when it has to wait. */
+static uint64_t grant(struct rrc_engine *e)
 {
 	struct rrc_clockmarks *m = e->marks;
+	const struct mark *k = &m->marks[m->granted];
+	uint64_t due;
 
-	while (m->granted < m->n && m->marks[m->granted].at <= e->head) {
-		const struct mark *k = &m->marks[m->granted++];
-
-		if (k->ll)
-			rrc_locklog_grant(k->ll, k->slot, k->next);
+	if (m->granted == m->n || k->at > e->head)
+		return 0;
+	if (k->ll && k->exact && m->missed < MAX_MISSED) {
+		due = rrc_later_wait(e, k->ns, k->ll->area->slot[k->slot].tid);
+		if (due)
+			return due;
 	}
+	if (k->ll)
+		rrc_locklog_grant(k->ll, k->slot, k->next);
+	m->granted++;
+	return 1;
+}
+
+/* Are the last granted one and the next one of one thread, which keeps their order itself? */
+static bool same_thread(const struct rrc_clockmarks *m)
+{
+	const struct mark *k = &m->marks[m->granted];
+
+	return m->granted && m->granted < m->n && k[-1].ll == k->ll && k[-1].slot == k->slot;
 }
 
 int rrc_clockmarks_add(struct rrc_engine *e, struct rrc_locklog *ll,
@@ -198,23 +218,35 @@ int rrc_clockmarks_add(struct rrc_engine *e, struct rrc_locklog *ll,
 	/* What a process brings later lies behind the head, as what was granted and seen lies before it. */
 	qsort(e->marks->marks + e->marks->granted, e->marks->n - e->marks->granted,
 	      sizeof(struct mark), by_place);
-	grant(e);
 	return 0;
+}
+
+static void look(struct rrc_clockmarks *m)
+{
+	while (m->seen < m->granted && (m->missed >= MAX_MISSED || happened(&m->marks[m->seen]))) {
+		m->seen++;
+		m->since = 0;
+	}
 }
 
 uint64_t rrc_clockmarks_wait(struct rrc_engine *e)
 {
 	struct rrc_clockmarks *m = e->marks;
-	uint64_t now;
+	uint64_t now, due;
 
 	if (!m)
 		return 0;
-	grant(e);
-	while (m->seen < m->granted && happened(&m->marks[m->seen])) {
-		m->seen++;
-		m->since = 0;
+	for (;;) {
+		look(m);
+		if (m->seen < m->granted && !same_thread(m))
+			break;
+		due = grant(e);
+		if (due > 1)
+			return due;
+		if (!due)
+			break;
 	}
-	if (m->seen == m->granted || m->missed >= MAX_MISSED)
+	if (m->seen == m->granted)
 		return 0;
 	now = rrc_now_ns(CLOCK_MONOTONIC);
 	m->since = m->since ? m->since : now;

@@ -10,7 +10,7 @@
 
 #define ASK_NS	  20000ull /* it comes to its call soon, which tells us */
 #define LIMIT_NS  5000000ull /* a thread that takes longer waits for another one, or goes another way */
-#define SHORT_NS  2000
+#define SHORT_NS  300
 #define SLEPT_NS  20000
 #define LATE_MAX  6
 
@@ -22,9 +22,21 @@ static uint64_t next_entry(const struct rrc_engine *e, const struct tracee *t)
 	return rec && rec->kind == RRC_REC_SYSCALL ? rec->entry_ns : 0;
 }
 
-/* Did another thread's call return before that time, after the head? */
+/* Is it on its way, and not in a wait for another thread? */
+static bool under_way(const struct rrc_engine *e, const struct tracee *t)
+{
+	return t->state == TR_RUN || (t->state == TR_LOCAL && rrc_locks_runs(e, t));
+}
+
+/* Has another thread a way that was over before that time, or did its call return before it, after the head? */
 static bool others_before(const struct rrc_engine *e, const struct tracee *t, uint64_t ns)
 {
+	for (const struct tracee *o = e->threads; o; o = o->next) {
+		uint64_t entry = o->proc == t->proc && o != t ? next_entry(e, o) : 0;
+
+		if (entry && entry < ns && (o->state == TR_LATER || under_way(e, o)))
+			return true;
+	}
 	for (size_t i = e->head + (t->prev_rec == e->head); i < e->end; i++) {
 		const struct rrc_rec *rec = rrc_log_rec(e, i);
 
@@ -101,29 +113,27 @@ static struct tracee *first(const struct rrc_engine *e, uint64_t before)
 /* Is it on its way to a call that it made before that time? */
 static bool has_to_come(const struct rrc_engine *e, struct tracee *t, uint64_t before, uint64_t now)
 {
-	bool runs = t->state == TR_RUN || (t->state == TR_LOCAL && rrc_locks_runs(e, t));
-	uint64_t entry = runs ? next_entry(e, t) : 0;
+	uint64_t entry = under_way(e, t) ? next_entry(e, t) : 0;
 	uint64_t took;
 
-	if (!entry || entry >= before || t->late == t->prev_rec + 1)
+	if (!entry || entry >= before || t->late == t->next_rec + 1)
 		return false;
 	took = t->recorded_ns && entry > t->recorded_ns ? entry - t->recorded_ns : 0;
 	if (now - t->resumed_ns < 2 * took + (LIMIT_NS >> rrc_min(t->lates, (unsigned int)LATE_MAX)))
 		return true;
-	t->late = t->prev_rec + 1;
+	t->late = t->next_rec + 1;
 	t->lates++;
 	return false;
 }
 
-uint64_t rrc_later_wait(struct rrc_engine *e, const struct rrc_rec *rec)
+uint64_t rrc_later_wait(struct rrc_engine *e, uint64_t ns, uint32_t tid)
 {
 	for (;;) {
-		struct tracee *next = first(e, rec->exit_ns);
+		struct tracee *next = first(e, ns);
 		uint64_t now = rrc_now_ns(CLOCK_MONOTONIC);
 
 		for (struct tracee *t = e->threads; t; t = t->next)
-			if ((next || t->ns_tid != rec->tid) &&
-			    has_to_come(e, t, rec->exit_ns, now))
+			if ((next || t->ns_tid != tid) && has_to_come(e, t, ns, now))
 				return now + ASK_NS;
 		if (!next || run(e, next))
 			return 0;

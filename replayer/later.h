@@ -11,16 +11,15 @@
 #include <stdint.h>
 
 struct rrc_engine;
-struct rrc_rec;
 struct tracee;
 
 /* t's record was passed (or, from_ns 0, it starts at the checkpoint) and it would run on to its next call. true: it is
  * made to wait (TR_LATER), since others were earlier. */
 bool rrc_later(struct rrc_engine *e, struct tracee *t, uint64_t from_ns);
 
-/* rec stands at the head: lets those run that were earlier, one after the other. Until when the head has to wait for
- * that, CLOCK_MONOTONIC in ns; 0: it does not. */
-uint64_t rrc_later_wait(struct rrc_engine *e, const struct rrc_rec *rec);
+/* Thread tid is to do what happened then: lets those run that were earlier, one after the other. Until when that has to
+ * wait for them, CLOCK_MONOTONIC in ns; 0: it does not. */
+uint64_t rrc_later_wait(struct rrc_engine *e, uint64_t ns, uint32_t tid);
 
 /* Nothing else moves: the first of those that wait runs. true: there was one. */
 bool rrc_later_next(struct rrc_engine *e);

@@ -42,7 +42,7 @@ bool rrc_locks_goes_on(const struct rrc_engine *e, const struct tracee *t);
 /* Will t read the clock before its next call? The reading has its place in the order, so t is held there. */
 bool rrc_locks_reads_clock(const struct rrc_engine *e, const struct tracee *t);
 
-/* t is in no wait of its lock log (any more). */
+/* t is in no wait of its lock log (any more), or its clock reading has to wait for nothing but its turn. */
 bool rrc_locks_runs(const struct rrc_engine *e, const struct tracee *t);
 
 /* t waits before this operation of its lock log; 0: it goes on. */

@@ -27,7 +27,7 @@ static const struct step at_operation[] = {
 };
 
 static const struct step at_call[] = {
-	{ RRC_NUDGE_FIRST, 0, 0 },	{ RRC_NUDGE_LAST, 0, 0 }, { RRC_NUDGE_DELAY, 0, 0 },
+	{ RRC_NUDGE_LAST, 0, 0 },	{ RRC_NUDGE_FIRST, 0, 0 }, { RRC_NUDGE_DELAY, 0, 0 },
 	{ RRC_NUDGE_RUSH, 0, 0 }, { RRC_NUDGE_DELAY, 0, 30000 },
 	{ RRC_NUDGE_DELAY, 0, 100000 }, { RRC_NUDGE_NONE, 0, 0 }, { RRC_NUDGE_DELAY, 0, 10000 },
 	{ RRC_NUDGE_DELAY, 0, 300000 }, { RRC_NUDGE_NONE, 0, 0 }, { RRC_NUDGE_DELAY, 0, 1000000 },

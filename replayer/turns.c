@@ -137,7 +137,7 @@ static int too_early(struct rrc_engine *e, const struct rrc_rec *rec)
 	if (!e->due_ns)
 		e->due_ns = rrc_clockmarks_wait(e);
 	if (!e->due_ns)
-		e->due_ns = rrc_later_wait(e, rec);
+		e->due_ns = rrc_later_wait(e, rec->exit_ns, rec->tid);
 	if (e->due_ns)
 		return 1;
 	for (const struct tracee *t = e->threads; t; t = t->next)

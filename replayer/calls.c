@@ -242,6 +242,24 @@ static int stay(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *re
 	return 1;
 }
 
+int rrc_call_cut(struct rrc_engine *e, struct tracee *t)
+{
+	const struct rrc_rec *rec = rrc_next_rec(e, t);
+	int r = 0;
+
+	if (t->state != TR_CALL || !t->restart || t->restart->ret != -516)
+		return 0;
+	/* Still in that call: its rest comes later, or nothing of the thread ever does. */
+	if (rec ? rec->kind == RRC_REC_SYSCALL && rec->nr == RRC_NR_restart_syscall
+		: !rrc_locks_goes_on(e, t))
+		return 0;
+	t->restart = NULL;
+	if (t->at == ST_ENTRY)
+		r = poke(t, REG(orig_rax), (uint64_t)-1);
+	r = r ? r : poke(t, REG(rax), (uint64_t)-EINTR);
+	return r ? r : rrc_resume(e, t, 0);
+}
+
 static bool signal_is_next(const struct rrc_engine *e, const struct tracee *t)
 {
 	uint32_t i = e->next[t->next_rec];

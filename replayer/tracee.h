@@ -245,6 +245,11 @@ int rrc_call_early(struct rrc_engine *e, struct tracee *t, const struct rrc_rec 
  * its next record. */
 int rrc_call_interrupted(struct rrc_engine *e, struct tracee *t, int64_t result);
 
+/* A checkpoint was taken here, and not committed. CRIU ends waits that the kernel would have gone on with
+ * (-ERESTART_RESTARTBLOCK): the program saw -EINTR, which no record says. Does so if the log shows that t left
+ * its wait. */
+int rrc_call_cut(struct rrc_engine *e, struct tracee *t);
+
 /* Does the call that t stands at fit this record? Fills the report and returns -EILSEQ if not. */
 int rrc_call_match(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *rec,
 		   struct rrc_error *err);

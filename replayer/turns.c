@@ -155,6 +155,17 @@ static int too_early(struct rrc_engine *e, const struct rrc_rec *rec)
 	return 1;
 }
 
+static int cut_waits(struct rrc_engine *e, struct rrc_error *err)
+{
+	for (struct tracee *t = e->threads; t; t = t->next) {
+		int r = rrc_call_cut(e, t);
+
+		if (r)
+			return rrc_fail(err, r, "thread %u: %s", t->ns_tid, strerror(-r));
+	}
+	return 0;
+}
+
 int rrc_advance(struct rrc_engine *e, struct rrc_error *err)
 {
 	while (e->head < e->end) {
@@ -164,6 +175,8 @@ int rrc_advance(struct rrc_engine *e, struct rrc_error *err)
 			return r;
 		if (of_thread(rrc_log_rec(e, e->head)))
 			e->recorded_ns = rrc_log_rec(e, e->head)->exit_ns;
+		else if (rrc_log_rec(e, e->head)->kind == RRC_REC_CUT && cut_waits(e, err))
+			return err->code;
 		if (e->opts.seen)
 			e->opts.seen(e->opts.ctx, rrc_log_rec(e, e->head));
 		e->head++;

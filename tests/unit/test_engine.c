@@ -159,6 +159,38 @@ Test(engine, a_cut_that_was_not_committed_does_not_end_it, .timeout = 30)
 	rrc_engine_kill(e);
 }
 
+static const struct timespec long_wait = { 100, 0 };
+
+/* The checkpoint ends the wait, and no record says so. */
+static void waits(void)
+{
+	long r = syscall(SYS_clock_nanosleep, 0, 0, &long_wait, NULL);
+
+	syscall(SYS_write, 1, guest_digits, r == -1 && errno == EINTR ? 4 : 1);
+	syscall(SYS_exit_group, 0);
+}
+
+/* CRIU turns a wait that has a rest into -EINTR, in the original too. */
+Test(engine, a_cut_ends_a_wait_that_the_log_shows_was_left, .timeout = 30)
+{
+	struct help_log l = { 0 };
+	struct rrc_error err = { 0 };
+	struct rrc_engine *e;
+	pid_t pid = guest_start(waits);
+	struct rrc_rec *r;
+
+	guest_begins(&l);
+	r = guest_call(&l, 1, SYS_clock_nanosleep, -516, 0, 0, (uint64_t)&long_wait);
+	guest_seg(&l, r, 0, RRC_SEG_IN, &long_wait, sizeof(long_wait));
+	help_rec(&l, RRC_REC_CUT, 0)->args[0] = 2;
+	r = guest_call(&l, 1, RRC_NR_write, 4, 1, (uint64_t)guest_digits, 4);
+	r->fdkind = RRC_FD_TCP;
+	guest_seg(&l, r, 0, RRC_SEG_IN, guest_digits, 4);
+	guest_ends(&l, 1, 0);
+	cr_assert_eq(guest_run(pid, &l, &e, &err), 0, "%s", err.msg);
+	rrc_engine_kill(e);
+}
+
 static void forks(void)
 {
 	long pid = syscall(SYS_fork);

@@ -444,6 +444,7 @@ static int run_log(struct rrc_engine *e, struct rrc_error *err)
 		if (r) {
 			if (e->nlater && !e->due_ns && only_later(e) && rrc_later_next(e)) {
 				quiet = 0;
+				r = 0;
 				continue;
 			}
 			r = flying ? start_overlapping(e, err) : 0;

@@ -107,34 +107,59 @@ refusals_case() {
 	"$LAB" rm guest
 }
 
-# server_case NAME LOAD PORT CMD…: under load, attached to, its host dies.
-server_case() {
-	local name=$1 client=$2 port=$3 rc=0
+# start_server NAME LOAD PORT CMD…: and a load that has begun.
+start_server() {
+	local name=$1 client=$2 port=$3
 	shift 3
-	"$LAB" run server --plain --port "$port" -- "$@" || { not_ok "$name does not start"; return; }
+	"$LAB" run server --plain --port "$port" -- "$@" || { not_ok "$name does not start"; return 1; }
+	: > "$WORK/load.jsonl"
 	"$LAB" client -- "$BIN/tests/faults/$client" --host "$("$LAB" address server)" --connections 8 \
 		--rate 4000 --tail 2 --patience 10 --progress 0.1 --json > "$WORK/load.jsonl" 2> "$WORK/load.err" &
 	load=$!
-	await "$WORK/load.jsonl" '"progress"' 10 $load
-	check "$name is protected under load" "$LAB" protect server || return
+	some_load || { not_ok "$name: the load does not begin: $(tail -n 1 "$WORK/load.err")"; return 1; }
+}
+some_load() {
 	await "$WORK/load.jsonl" '"progress"' $(($(grep -c '"progress"' "$WORK/load.jsonl") + 10)) $load
-	kill -USR1 $load
-	"$LAB" fail primary server
-	check "$name: its backup serves" "$LAB" wait-live server --timeout 30 ||
-		"$LAB" logs server | grep -v '"status"' | tail -n 8 | sed 's/^/    /'
+}
+end_load() {
+	local rc=0
 	wait $load || rc=$?
 	load=
-	if (( rc == 0 )); then ok "$name: nothing lost: $(tail -n 1 "$WORK/load.jsonl")"
-	else not_ok "$name: $(tail -n 1 "$WORK/load.jsonl")"; fi
+	if (( rc == 0 )); then ok "$1: nothing lost: $(tail -n 1 "$WORK/load.jsonl")"
+	else not_ok "$1: $(tail -n 1 "$WORK/load.jsonl")"; fi
+}
+
+# replay_case NAME LOAD PORT CMD…: under load, attached to, recorded, replayed.
+replay_case() {
+	start_server "$@" || return
+	check "$1 is attached to under load" attach server "$WORK/server" || return
+	some_load
+	check "$1: its recording ends" detach
+	kill -USR1 $load
+	end_load "$1"
+	check "$1: what was recorded replays" timeout 120 "$BIN/rrc-replay" "$WORK/server"
+	rm -rf "$WORK/server"
+}
+
+# failover_case NAME LOAD PORT CMD…: under load, protected, its host dies.
+failover_case() {
+	start_server "$@" || return
+	check "$1 is protected under load" "$LAB" protect server || return
+	some_load
+	kill -USR1 $load
+	"$LAB" fail primary server
+	check "$1: its backup serves" "$LAB" wait-live server --timeout 30 ||
+		"$LAB" logs server | grep -v '"status"' | tail -n 8 | sed 's/^/    /'
+	end_load "$1"
 }
 
 "$LAB" up || exit 1
 counts_case
 refusals_case
 for ((i = 0; i < n; i++)); do
-	server_case memcached memcached_load 11211 memcached -u root -t 4 -m 64 -U 0 -l 0.0.0.0
+	replay_case memcached memcached_load 11211 memcached -u root -t 4 -m 64 -U 0 -l 0.0.0.0
 	"$LAB" down && "$LAB" up
-	server_case redis redis_load 6379 redis-server --save '' --appendonly no --protected-mode no \
+	failover_case redis redis_load 6379 redis-server --save '' --appendonly no --protected-mode no \
 		--jemalloc-bg-thread yes
 	"$LAB" down && "$LAB" up
 done

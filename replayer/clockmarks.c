@@ -258,16 +258,16 @@ uint64_t rrc_clockmarks_wait(struct rrc_engine *e)
 	return 0;
 }
 
-bool rrc_clockmarks_ahead(const struct rrc_engine *e, const struct rrc_locklog *ll, uint32_t slot,
-			  size_t before)
+uint64_t rrc_clockmarks_ahead(const struct rrc_engine *e, const struct rrc_locklog *ll,
+			       uint32_t slot, size_t before)
 {
 	const struct rrc_clockmarks *m = e->marks;
 
 	for (size_t i = m ? m->seen : 0; m && i < m->n && m->marks[i].at <= before; i++)
 		if (m->marks[i].ll == ll && m->marks[i].slot == slot &&
 		    m->marks[i].index >= ll->area->slot[slot].feed_pos)
-			return true;
-	return false;
+			return m->marks[i].ns;
+	return 0;
 }
 
 void rrc_clockmarks_end(struct rrc_engine *e)

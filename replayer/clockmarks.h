@@ -8,7 +8,6 @@
 #ifndef RRC_CLOCKMARKS_H
 #define RRC_CLOCKMARKS_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,9 +23,9 @@ int rrc_clockmarks_add(struct rrc_engine *e, struct rrc_locklog *ll,
 /* Before the log's head is passed. 0: it may be; else CLOCK_MONOTONIC, ns, of when to ask again at the latest. */
 uint64_t rrc_clockmarks_wait(struct rrc_engine *e);
 
-/* Has the slot a reading ahead that lies before this record? */
-bool rrc_clockmarks_ahead(const struct rrc_engine *e, const struct rrc_locklog *ll, uint32_t slot,
-			  size_t before);
+/* When the slot's next reading happened, if it lies before this record; 0: it has none there. */
+uint64_t rrc_clockmarks_ahead(const struct rrc_engine *e, const struct rrc_locklog *ll,
+			      uint32_t slot, size_t before);
 
 /* The log is at its end: the readings behind it may happen. */
 void rrc_clockmarks_end(struct rrc_engine *e);

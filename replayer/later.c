@@ -75,12 +75,15 @@ static uint64_t moment(const struct rrc_engine *e, const struct tracee *t, uint6
 
 bool rrc_later(struct rrc_engine *e, struct tracee *t, uint64_t from_ns)
 {
-	uint64_t entry = next_entry(e, t), at;
+	uint64_t entry = next_entry(e, t), at, clock;
 
 	if (e->opts.no_pacing || t->proc->threads < 2 || entry <= from_ns)
 		return false;
-	at = moment(e, t, from_ns, entry);
-	if (!others_before(e, t, at) || rrc_locks_reads_clock(e, t))
+	clock = rrc_locks_reads_clock(e, t);
+	if (clock && from_ns)
+		return false; /* it waits there */
+	at = clock ? rrc_min(clock, entry) - 1 : moment(e, t, from_ns, entry);
+	if (!others_before(e, t, at))
 		return false;
 	t->later_ns = at;
 	t->recorded_ns = from_ns;

@@ -329,12 +329,12 @@ bool rrc_locks_goes_on(const struct rrc_engine *e, const struct tracee *t)
 	return s && (s->feed_count || s->total != s->ops);
 }
 
-bool rrc_locks_reads_clock(const struct rrc_engine *e, const struct tracee *t)
+uint64_t rrc_locks_reads_clock(const struct rrc_engine *e, const struct tracee *t)
 {
 	const struct rrc_locks *l = find(e, t->proc);
 	uint32_t i;
 
-	return l && slot_of(l, t, &i) && rrc_clockmarks_ahead(e, &l->ll, i, t->next_rec);
+	return l && slot_of(l, t, &i) ? rrc_clockmarks_ahead(e, &l->ll, i, t->next_rec) : 0;
 }
 
 bool rrc_locks_runs(const struct rrc_engine *e, const struct tracee *t)

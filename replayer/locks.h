@@ -39,8 +39,9 @@ void rrc_locks_describe(const struct rrc_engine *e, const struct tracee *t, char
 /* The lock log has operations of t that it has not done: it left the call that it stood in. */
 bool rrc_locks_goes_on(const struct rrc_engine *e, const struct tracee *t);
 
-/* Will t read the clock before its next call? The reading has its place in the order, so t is held there. */
-bool rrc_locks_reads_clock(const struct rrc_engine *e, const struct tracee *t);
+/* When t read the clock before its next call, 0 if it did not. The reading has its place in the order, so t is held
+ * there. */
+uint64_t rrc_locks_reads_clock(const struct rrc_engine *e, const struct tracee *t);
 
 /* t is in no wait of its lock log (any more), or its clock reading has to wait for nothing but its turn. */
 bool rrc_locks_runs(const struct rrc_engine *e, const struct tracee *t);

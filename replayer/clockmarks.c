@@ -264,7 +264,7 @@ uint64_t rrc_clockmarks_ahead(const struct rrc_engine *e, const struct rrc_lockl
 	const struct rrc_clockmarks *m = e->marks;
 
 	for (size_t i = m ? m->seen : 0; m && i < m->n && m->marks[i].at <= before; i++)
-		if (m->marks[i].ll == ll && m->marks[i].slot == slot &&
+		if (m->marks[i].exact && m->marks[i].ll == ll && m->marks[i].slot == slot &&
 		    m->marks[i].index >= ll->area->slot[slot].feed_pos)
 			return m->marks[i].ns;
 	return 0;

@@ -55,12 +55,12 @@ static uint64_t moment(const struct rrc_engine *e, const struct tracee *t, uint6
 	uint64_t other;
 
 	if (!from_ns)
-		return entry; /* when a thread ran on after a checkpoint nobody knows */
+		return entry - 1; /* when a thread ran on after a checkpoint nobody knows */
 	switch (rrc_nudge_order(e, t, t->prev_rec)) {
 	case RRC_NUDGE_FIRST:
 		return from_ns;
 	case RRC_NUDGE_LAST:
-		return entry;
+		return entry - 1;
 	default:
 		break;
 	}
@@ -79,10 +79,12 @@ bool rrc_later(struct rrc_engine *e, struct tracee *t, uint64_t from_ns)
 
 	if (e->opts.no_pacing || t->proc->threads < 2 || entry <= from_ns)
 		return false;
-	clock = rrc_locks_reads_clock(e, t);
-	if (clock && from_ns)
-		return false; /* it waits there */
-	at = clock ? rrc_min(clock, entry) - 1 : moment(e, t, from_ns, entry);
+	if (t->late != t->prev_rec + 1)
+		t->lates = 0;
+	clock = rrc_locks_reads_clock(e, t); /* has its own place in the order: it is held there */
+	if (clock > from_ns)
+		entry = rrc_min(entry, clock);
+	at = moment(e, t, from_ns, entry);
 	if (!others_before(e, t, at))
 		return false;
 	t->later_ns = at;

@@ -481,6 +481,8 @@ int rrc_engine_run(struct rrc_engine *e, struct rrc_error *err)
 	pthread_sigmask(SIG_BLOCK, &chld, &e->sigmask);
 	r = start_all(e, err);
 	r = r ? r : run_log(e, err);
+	if (r && !err->code)
+		rrc_fail(err, r, "the replay broke off: %s", strerror(r < 0 ? -r : r));
 	pthread_sigmask(SIG_SETMASK, &e->sigmask, NULL);
 	e->rep.ns = rrc_now_ns(CLOCK_MONOTONIC) - start;
 	return r;

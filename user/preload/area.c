@@ -2,6 +2,7 @@
 /* The area: made by the constructor, made anew in a forked child before fork() returns there; and the
  * functions behind the wrappers. */
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <linux/memfd.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
@@ -41,8 +42,11 @@ static int make_file(void)
 
 	if (getrlimit(RLIMIT_FSIZE, &limit) < 0 || limit.rlim_cur < sizeof(struct rrc_ll_area))
 		return -1;
-	fd = (int)syscall(SYS_memfd_create, RRC_LL_NAME, MFD_CLOEXEC);
-	if (fd >= 0 && ftruncate(fd, sizeof(struct rrc_ll_area)) < 0) {
+	fd = (int)syscall(SYS_memfd_create, RRC_LL_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	/* Others map it too, and must not die because the program makes it smaller. */
+	if (fd >= 0 &&
+	    (ftruncate(fd, sizeof(struct rrc_ll_area)) < 0 ||
+	     fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)) {
 		close(fd);
 		fd = -1;
 	}

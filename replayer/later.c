@@ -73,10 +73,28 @@ static uint64_t moment(const struct rrc_engine *e, const struct tracee *t, uint6
 	return rec->exit_ns - rec->entry_ns > SLEPT_NS ? from_ns + half : entry - half;
 }
 
+static int run(struct rrc_engine *e, struct tracee *t)
+{
+	uint64_t from = t->recorded_ns;
+	int r = 0;
+
+	e->nlater--;
+	if (t->part)
+		rrc_locks_hold(e, t, 0);
+	else
+		r = rrc_resume(e, t, 0);
+	t->part = false;
+	t->resumed_ns = rrc_now_ns(CLOCK_MONOTONIC);
+	t->recorded_ns = from;
+	return r;
+}
+
 bool rrc_later(struct rrc_engine *e, struct tracee *t, uint64_t from_ns)
 {
 	uint64_t entry = next_entry(e, t), at, clock;
 
+	if (t->part)
+		run(e, t);
 	if (e->opts.no_pacing || t->proc->threads < 2 || entry <= from_ns)
 		return false;
 	if (t->late != t->prev_rec + 1)
@@ -94,14 +112,10 @@ bool rrc_later(struct rrc_engine *e, struct tracee *t, uint64_t from_ns)
 	return true;
 }
 
-static int run(struct rrc_engine *e, struct tracee *t)
+/* It went as far as its lock log was to let it, or came to its call without. */
+static bool stands(const struct tracee *t)
 {
-	uint64_t from = t->recorded_ns;
-	int r = rrc_resume(e, t, 0);
-
-	e->nlater--;
-	t->recorded_ns = from;
-	return r;
+	return t->part && (t->state == TR_LOCAL || t->state == TR_CALL);
 }
 
 static struct tracee *first(const struct rrc_engine *e, uint64_t before)
@@ -109,7 +123,7 @@ static struct tracee *first(const struct rrc_engine *e, uint64_t before)
 	struct tracee *first = NULL;
 
 	for (struct tracee *t = e->nlater ? e->threads : NULL; t; t = t->next)
-		if (t->state == TR_LATER && t->later_ns < before &&
+		if ((t->state == TR_LATER || stands(t)) && t->later_ns < before &&
 		    (!first || t->later_ns < first->later_ns))
 			first = t;
 	return first;
@@ -148,6 +162,19 @@ uint64_t rrc_later_wait(struct rrc_engine *e, uint64_t ns, uint32_t tid)
 bool rrc_later_next(struct rrc_engine *e)
 {
 	struct tracee *t = first(e, UINT64_MAX);
+	const struct tracee *by = NULL;
+	uint32_t op;
 
-	return t && !run(e, t);
+	for (const struct tracee *w = t ? e->threads : NULL; w && by != t; w = w->next)
+		if (w->state != TR_LOCAL || !rrc_locks_blame(e, w, &by, &op))
+			by = NULL;
+	if (!t || by != t)
+		return t && !run(e, t);
+	/* It holds up another one by this operation; what comes after that is later all the same. */
+	if (run(e, t))
+		return false;
+	t->part = true;
+	e->nlater++;
+	rrc_locks_hold(e, t, op + 1);
+	return true;
 }

@@ -311,7 +311,7 @@ int rrc_locks_at_futex(struct rrc_engine *e, struct tracee *t, struct rrc_error 
 	if (off == offsetof(struct rrc_ll_area, fed) && !l->fed)
 		return feed(e, l, t, BY_FORK, err);
 	s = slot_of(l, t, &i);
-	if (s && s->state == RRC_LL_HELD &&
+	if (s && !t->part && s->state == RRC_LL_HELD &&
 	    off == (uint64_t)((const char *)&s->hold - (const char *)l->ll.area))
 		rrc_nudge_held(e, t);
 	if (!s || off != offsetof(struct rrc_ll_area, mode))

@@ -84,6 +84,7 @@ struct tracee {
 	uint64_t resumed_ns,
 		recorded_ns; /* it runs since then, here and on the primary; 0: not known */
 	uint64_t later_ns; /* TR_LATER: when it runs, by the primary's clock */
+	bool part; /* it was let run as far as to the next operation of its lock log: waits there, as TR_LATER */
 	uint32_t late; /* the record before which it did not come in time, + 1 */
 	unsigned int lates; /* how often */
 	cpu_set_t affinity;

@@ -143,10 +143,13 @@ static int add_slot(struct rrc_engine *e, struct rrc_locklog *ll, uint32_t slot,
 		k = add_mark(m);
 		if (!k)
 			return -ENOMEM;
-		*k = (struct mark){
-			place_of(e, latest), ll, slot, i, latest, exact(&f->events[i]) && latest == ns,
-			UINT32_MAX
-		};
+		*k = (struct mark){ place_of(e, latest),
+				    ll,
+				    slot,
+				    i,
+				    latest,
+				    exact(&f->events[i]) && latest == ns,
+				    UINT32_MAX };
 		if (before == SIZE_MAX)
 			rrc_locklog_grant(ll, slot, i);
 		else
@@ -259,7 +262,7 @@ uint64_t rrc_clockmarks_wait(struct rrc_engine *e)
 }
 
 uint64_t rrc_clockmarks_ahead(const struct rrc_engine *e, const struct rrc_locklog *ll,
-			       uint32_t slot, size_t before)
+			      uint32_t slot, size_t before)
 {
 	const struct rrc_clockmarks *m = e->marks;
 

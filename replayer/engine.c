@@ -346,8 +346,8 @@ static void describe(const struct rrc_engine *e, const struct tracee *t, char *b
 		[TR_BUSY] = "makes a call",	 [TR_DONE] = "has made a call",
 		[TR_LOCAL] = "waits in a futex", [TR_NEW] = "is born",
 		[TR_HELD] = "is held back",	 [TR_LATER] = "is later",
-		[TR_PAUSED] = "is stopped",
-		[TR_EXITING] = "ends",		 [TR_DEAD] = "has ended",
+		[TR_PAUSED] = "is stopped",	 [TR_EXITING] = "ends",
+		[TR_DEAD] = "has ended",
 	};
 	const char *call =
 		t && t->state == TR_CALL ? rrc_sysname((unsigned int)t->regs.orig_rax) : NULL;

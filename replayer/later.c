@@ -8,11 +8,12 @@
 #include "tracee.h"
 #include "util.h"
 
-#define ASK_NS	  20000ull /* it comes to its call soon, which tells us */
-#define LIMIT_NS  5000000ull /* a thread that takes longer waits for another one, or goes another way */
-#define SHORT_NS  300
-#define SLEPT_NS  20000
-#define LATE_MAX  6
+#define ASK_NS 20000ull /* it comes to its call soon, which tells us */
+#define LIMIT_NS \
+	5000000ull /* a thread that takes longer waits for another one, or goes another way */
+#define SHORT_NS 300
+#define SLEPT_NS 20000
+#define LATE_MAX 6
 
 /* When it made its next call; 0: the log does not say. */
 static uint64_t next_entry(const struct rrc_engine *e, const struct tracee *t)
@@ -138,7 +139,8 @@ static bool has_to_come(const struct rrc_engine *e, struct tracee *t, uint64_t b
 	if (!entry || entry >= before || t->late == t->next_rec + 1)
 		return false;
 	took = t->recorded_ns && entry > t->recorded_ns ? entry - t->recorded_ns : 0;
-	if (now - t->resumed_ns < 2 * took + (LIMIT_NS >> rrc_min(t->lates, (unsigned int)LATE_MAX)))
+	if (now - t->resumed_ns <
+	    2 * took + (LIMIT_NS >> rrc_min(t->lates, (unsigned int)LATE_MAX)))
 		return true;
 	t->late = t->next_rec + 1;
 	t->lates++;

@@ -20,18 +20,16 @@ struct step {
 /* An operation on a lock differed: what decided it was read behind the one before, or a little earlier. */
 static const struct step at_operation[] = {
 	{ RRC_NUDGE_FIRST, 0, 0 }, { RRC_NUDGE_HOLD, 1, 0 },  { RRC_NUDGE_LAST, 0, 0 },
-	{ RRC_NUDGE_RUSH, 0, 0 },  { RRC_NUDGE_HOLD, 2, 0 },
-	{ RRC_NUDGE_HOLD, 3, 0 },  { RRC_NUDGE_HOLD, 5, 0 },  { RRC_NUDGE_HOLD, 8, 0 },
-	{ RRC_NUDGE_HOLD, 0, 0 },  { RRC_NUDGE_HOLD, 13, 0 }, { RRC_NUDGE_DELAY, 0, 0 },
-	{ RRC_NUDGE_HOLD, 21, 0 },
+	{ RRC_NUDGE_RUSH, 0, 0 },  { RRC_NUDGE_HOLD, 2, 0 },  { RRC_NUDGE_HOLD, 3, 0 },
+	{ RRC_NUDGE_HOLD, 5, 0 },  { RRC_NUDGE_HOLD, 8, 0 },  { RRC_NUDGE_HOLD, 0, 0 },
+	{ RRC_NUDGE_HOLD, 13, 0 }, { RRC_NUDGE_DELAY, 0, 0 }, { RRC_NUDGE_HOLD, 21, 0 },
 };
 
 static const struct step at_call[] = {
-	{ RRC_NUDGE_LAST, 0, 0 },	{ RRC_NUDGE_FIRST, 0, 0 }, { RRC_NUDGE_DELAY, 0, 0 },
-	{ RRC_NUDGE_RUSH, 0, 0 }, { RRC_NUDGE_DELAY, 0, 30000 },
-	{ RRC_NUDGE_DELAY, 0, 100000 }, { RRC_NUDGE_NONE, 0, 0 }, { RRC_NUDGE_DELAY, 0, 10000 },
-	{ RRC_NUDGE_DELAY, 0, 300000 }, { RRC_NUDGE_NONE, 0, 0 }, { RRC_NUDGE_DELAY, 0, 1000000 },
-	{ RRC_NUDGE_NONE, 0, 0 },
+	{ RRC_NUDGE_LAST, 0, 0 }, { RRC_NUDGE_FIRST, 0, 0 },	   { RRC_NUDGE_DELAY, 0, 0 },
+	{ RRC_NUDGE_RUSH, 0, 0 }, { RRC_NUDGE_DELAY, 0, 30000 },   { RRC_NUDGE_DELAY, 0, 100000 },
+	{ RRC_NUDGE_NONE, 0, 0 }, { RRC_NUDGE_DELAY, 0, 10000 },   { RRC_NUDGE_DELAY, 0, 300000 },
+	{ RRC_NUDGE_NONE, 0, 0 }, { RRC_NUDGE_DELAY, 0, 1000000 }, { RRC_NUDGE_NONE, 0, 0 },
 };
 
 static void choose(struct rrc_nudges *n, struct rrc_nudge *g)
@@ -107,7 +105,8 @@ bool rrc_nudge_resuming(struct rrc_engine *e, struct tracee *t, uint32_t record)
 	return false;
 }
 
-enum rrc_nudge_how rrc_nudge_order(const struct rrc_engine *e, const struct tracee *t, uint32_t record)
+enum rrc_nudge_how rrc_nudge_order(const struct rrc_engine *e, const struct tracee *t,
+				   uint32_t record)
 {
 	const struct rrc_nudges *n = e->opts.nudges;
 

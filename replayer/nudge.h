@@ -59,7 +59,8 @@ bool rrc_nudges_learn(struct rrc_nudges *n, const struct rrc_place *where, unsig
 bool rrc_nudge_resuming(struct rrc_engine *e, struct tracee *t, uint32_t record);
 
 /* What was asked for t's way to its next call from there, for later.h: FIRST, LAST or NONE. */
-enum rrc_nudge_how rrc_nudge_order(const struct rrc_engine *e, const struct tracee *t, uint32_t record);
+enum rrc_nudge_how rrc_nudge_order(const struct rrc_engine *e, const struct tracee *t,
+				   uint32_t record);
 
 /* The next call of a way that is to be the first of those that overlap it and begins between these times (of
  * the primary): when it was made. 0: there is none. */

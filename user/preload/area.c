@@ -44,9 +44,8 @@ static int make_file(void)
 		return -1;
 	fd = (int)syscall(SYS_memfd_create, RRC_LL_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	/* Others map it too, and must not die because the program makes it smaller. */
-	if (fd >= 0 &&
-	    (ftruncate(fd, sizeof(struct rrc_ll_area)) < 0 ||
-	     fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)) {
+	if (fd >= 0 && (ftruncate(fd, sizeof(struct rrc_ll_area)) < 0 ||
+			fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)) {
 		close(fd);
 		fd = -1;
 	}

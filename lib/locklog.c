@@ -72,7 +72,7 @@ int rrc_locklog_open(pid_t pid, struct rrc_locklog *ll, struct rrc_error *err)
 		return rrc_fail(err, -errno, "%s: %s", path, strerror(errno));
 	/* The process may write what it wants there, but not take it away from under us. */
 	if (fstat(fd, &st) < 0 || st.st_size != sizeof(struct rrc_ll_area) ||
-	    !(fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK)) {
+	    fcntl(fd, F_GET_SEALS) < 0 || !(fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK)) {
 		close(fd);
 		return rrc_fail(err, -EPROTO, "process %d: its lock log has a foreign size", pid);
 	}

@@ -113,7 +113,8 @@ static int check_locks(const struct rrc_rec *rec, struct rrc_error *err)
 		return bad(err, "no whole number of lock events, bytes", rrc_rec_segs(rec)->len);
 	if (rec->args[0] >= RRC_LL_SLOTS)
 		return bad(err, "impossible thread slot", rec->args[0]);
-	if (rec->args[1] > UINT32_MAX || rec->args[2] > rec->args[1])
+	/* They wrap, each at its own time: what is done may be the larger number. */
+	if (rec->args[1] > UINT32_MAX || rec->args[2] > UINT32_MAX)
 		return bad(err, "impossible number of operations", rec->args[1]);
 	return 0;
 }

@@ -89,6 +89,12 @@ static unsigned int next_area(const struct rrc_engine *e, const struct tproc *p,
 	return 0;
 }
 
+/* Of two operations of one thread: the count wraps. */
+static uint32_t later(uint32_t a, uint32_t b)
+{
+	return (int32_t)(a - b) > 0 ? a : b;
+}
+
 /* What the log has of a process, by slot. It goes on behind the end of what is replayed: there a thread may
  * do more than its calls let it come to, which is harmless. */
 static int collect(const struct rrc_engine *e, const struct rrc_locks *l, uint64_t area,
@@ -111,7 +117,7 @@ static int collect(const struct rrc_engine *e, const struct rrc_locks *l, uint64
 
 		f->count = rrc_locklog_settle(f->events, f->count);
 		if (f->count)
-			f->total = rrc_max(f->total, f->events[f->count - 1].n);
+			f->total = later(f->total, f->events[f->count - 1].n);
 	}
 	rrc_locklog_resolve(feeds);
 	return 0;

@@ -19,6 +19,7 @@ struct process {
 	int executed; /* its program brought it while we watched */
 	int gone; /* it ended or became another program: what it wrote before is drained once more */
 	uint32_t ops[RRC_LL_SLOTS]; /* as last told */
+	uint32_t missed; /* operations that the library could not record, as last seen */
 	struct process *next; /* on its way from another thread */
 };
 
@@ -26,6 +27,7 @@ struct rrc_locks {
 	uint64_t pidns;
 	struct process **procs;
 	size_t n;
+	int begun; /* the first cut is behind us: who comes now is handed over or told by the log */
 	int look; /* processes came: look for their logs */
 	uint64_t look_at; /* … but not before: some never come to one of their own */
 	uint32_t *unseen; /* forked by one that records, and its own log was not seen yet */
@@ -306,11 +308,24 @@ static int tell(struct rrc_locks *l, struct process *p, const struct rrc_locklog
 	return emit(ctx, &l->out.rec);
 }
 
+/* Operations that the library made without recording them. */
+static uint32_t missed_by(const struct rrc_locklog *ll)
+{
+	const struct rrc_ll_area *a = ll->area;
+	uint32_t n = rrc_min(__atomic_load_n(&a->slots, __ATOMIC_ACQUIRE), (uint32_t)RRC_LL_SLOTS);
+	uint32_t missed = __atomic_load_n(&a->unslotted, __ATOMIC_ACQUIRE);
+
+	for (uint32_t i = 0; i < n; i++)
+		missed += __atomic_load_n(&a->slot[i].skipped, __ATOMIC_ACQUIRE);
+	return missed;
+}
+
 static int drain_process(struct rrc_locks *l, struct process *p,
 			 int (*emit)(void *ctx, const struct rrc_rec *rec), void *ctx)
 {
 	struct rrc_ll_area *a = p->ll.area;
 	uint32_t n = rrc_min(__atomic_load_n(&a->slots, __ATOMIC_ACQUIRE), (uint32_t)RRC_LL_SLOTS);
+	uint32_t missed;
 	int ret = 0;
 
 	for (uint32_t i = 0; i < n && !ret; i++) {
@@ -324,6 +339,10 @@ static int drain_process(struct rrc_locks *l, struct process *p,
 		rrc_locklog_drain(&p->ll, i, &b);
 		ret = tell(l, p, &b, emit, ctx);
 	}
+	/* Rule 4: made in a signal's handler inside the library, or by a thread too many. */
+	missed = missed_by(&p->ll);
+	l->lost += missed - p->missed;
+	p->missed = missed;
 	return ret;
 }
 
@@ -346,7 +365,9 @@ int rrc_locks_drain(struct rrc_locks *l, int (*emit)(void *ctx, const struct rrc
 
 void rrc_locks_on(struct rrc_locks *l)
 {
-	look(l, 1);
+	if (!l->begun || l->look)
+		look(l, 1);
+	l->begun = 1;
 	for (size_t i = 0; i < l->n; i++) {
 		struct process *p = l->procs[i];
 
@@ -355,5 +376,6 @@ void rrc_locks_on(struct rrc_locks *l)
 			continue;
 		rrc_locklog_set_mode(&p->ll, RRC_LL_RECORD);
 		memset(p->ops, 0xff, sizeof(p->ops));
+		p->missed = missed_by(&p->ll); /* what was missed before is in the checkpoint */
 	}
 }

@@ -75,3 +75,9 @@ if grep -q 'times not to be replayed: userfaultfd' "$WORK/explain.err" &&
 	grep '^{"event":"barriers"' "$WORK/explain.out" | jq -e '.total > 0 and .causes.userfaultfd == 1' > /dev/null
 then ok "--explain names the call"
 else not_ok "--explain: $(tail -n 2 "$WORK/explain.err")"; fi
+
+# Locks that a signal's handler takes inside the recorder are not in the log, which is said (rule 4).
+"$BIN/rrc-trace" --explain -o "$WORK/handler" -- "$BIN/tests/e2e/handler-locks" > "$WORK/handler.out" 2>&1 < /dev/null
+if grep -q '^done' "$WORK/handler.out" && grep -q 'times not to be replayed: lost records' "$WORK/handler.out"
+then ok "locks taken in a handler inside the recorder are a barrier"
+else not_ok "locks in a handler: $(tail -n 2 "$WORK/handler.out")"; fi

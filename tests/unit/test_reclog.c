@@ -157,8 +157,11 @@ Test(reclog, locks_are_whole_events_of_a_slot)
 	b.rec.args[0] = RRC_LL_SLOTS;
 	cr_assert_neq(check(&b), 0, "a slot that cannot be");
 	build_locks(&b, 4);
-	b.rec.args[2] = 3;
-	cr_assert_neq(check(&b), 0, "more done than begun");
+	b.rec.args[1] = 0;
+	b.rec.args[2] = UINT32_MAX;
+	cr_assert_eq(check(&b), 0, "the count has wrapped between the two");
+	b.rec.args[2] = 1ull << 32;
+	cr_assert_neq(check(&b), 0, "no count of an operation");
 	begin(&b, RRC_REC_LOCKS, 0, 0);
 	cr_assert_neq(check(&b), 0, "no segment");
 	finish(&b, &(struct rrc_seg){ .len = 24 }, 1, (char[24]){ 0 });

@@ -68,6 +68,12 @@ static void tell(uint8_t kind, uint32_t n, uint32_t lock, const void *addr, uint
 	s->wait_word = word;
 }
 
+/* Behind the log's last operation: the count wraps. */
+static bool beyond(uint32_t n, const struct rrc_ll_slot *s)
+{
+	return (int32_t)(n - s->total) > 0;
+}
+
 static bool spins(uint32_t index)
 {
 	return rrc_pl_area->patience_ns && rrc_me.streak >= 3 && rrc_me.streak_lock == index;
@@ -286,7 +292,7 @@ static int operation(const struct rrc_pl_op *op, struct rrc_pl_call *c, uint32_t
 		return by_event(op, c, n, e, true);
 	if (own)
 		return by_event(op, c, n, own, false);
-	if (n > rrc_me.slot->total) {
+	if (beyond(n, rrc_me.slot)) {
 		tell(op->kind, n, index, c->lock, 0);
 		if (park(RRC_LL_PARKED_END, index) == ALIVE)
 			return go_live(op, c);
@@ -386,11 +392,11 @@ RRC_SLOW bool rrc_pl_replay_plain(struct rrc_ll_event *want)
 		finish(e->n, RRC_LL_LOCKS);
 		return true;
 	}
-	if (n <= s->total && (want->kind == RRC_LL_BARRIER || want->kind == RRC_LL_BARRIER_IN)) {
+	if (!beyond(n, s) && (want->kind == RRC_LL_BARRIER || want->kind == RRC_LL_BARRIER_IN)) {
 		want->result = 0;
 		finish(n, RRC_LL_LOCKS);
 		return true;
 	}
-	park(n > s->total || !e ? RRC_LL_PARKED_END : RRC_LL_MISMATCH, RRC_LL_LOCKS);
+	park(beyond(n, s) || !e ? RRC_LL_PARKED_END : RRC_LL_MISMATCH, RRC_LL_LOCKS);
 	return false;
 }

@@ -9,6 +9,7 @@
  *	conns		the table of connections at the cut, where no log tells it (conn.h)
  *	fs.tar		files of the container that changed since the checkpoint before
  *	fs.deleted	names of those that are gone, each ended by a NUL
+ *	delta		instead of all these: what changed since the checkpoint before (delta.h)
  */
 #ifndef RRC_MANIFEST_H
 #define RRC_MANIFEST_H
@@ -67,6 +68,9 @@ enum rrc_manifest_flags {
 	RRC_MANIFEST_OWN_ROOT = 1 << 0, /* has its own mount namespace: restore needs a root */
 	RRC_MANIFEST_FS_WHOLE = 1 << 1, /* fs.tar is of the whole root, not of an overlay's layer */
 	RRC_MANIFEST_PASSIVE = 1 << 2, /* nothing was recorded: resume at the checkpoint */
+	RRC_MANIFEST_DELTA =
+		1
+		<< 3, /* no images but the file `delta` (delta.h), on top of the checkpoint before */
 };
 
 struct rrc_manifest_file {

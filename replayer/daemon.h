@@ -14,6 +14,7 @@ struct rrc_daemon_opts {
 	const char *rootfs;
 	unsigned int silence_ms, attempts;
 	bool no_pacing;
+	bool cold; /* keep images only: restore at a failover */
 	char criu
 		[4096]; /* found and checked when the daemon starts: a takeover has no time for it */
 	bool json;

@@ -26,6 +26,7 @@ enum {
 	OPT_CALL,
 	OPT_ATTEMPTS,
 	OPT_NO_PACING,
+	OPT_COLD,
 	OPT_JSON,
 	OPT_TRACE
 };
@@ -39,6 +40,8 @@ static const struct argp_option options[] = {
 	  "The container's image, unpacked: what its writable layer lies upon", 1 },
 	{ "silence", OPT_SILENCE, "MS", 0, "Take over after so long without a word (default 90)",
 	  1 },
+	{ "cold", OPT_COLD, NULL, 0,
+	  "Keep images only, and restore when it is needed: less memory, a slower failover", 1 },
 	{ "no-pacing", OPT_NO_PACING, NULL, 0,
 	  "Let threads that compute meet in any way: to see what the rule about their timing is worth",
 	  1 },
@@ -80,6 +83,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *st)
 		c->d.silence_ms = (unsigned int)atoi(arg);
 		if (c->d.silence_ms < 30 || c->d.silence_ms > 60000)
 			argp_error(st, "--silence %s: 30 to 60000 milliseconds", arg);
+		break;
+	case OPT_COLD:
+		c->d.cold = true;
 		break;
 	case OPT_NO_PACING:
 		c->off.no_pacing = c->d.no_pacing = true;

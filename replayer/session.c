@@ -37,7 +37,8 @@ struct rrc_session *rrc_session_new(const struct rrc_daemon_opts *o, const struc
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->commit, NULL);
 	s->conns = rrc_conns_new();
-	if (!s->conns ||
+	s->copy = rrc_copy_new();
+	if (!s->conns || !s->copy ||
 	    snprintf(s->dir, sizeof(s->dir), "%s/%s", o->state, s->name) >= (int)sizeof(s->dir)) {
 		rrc_fail(err, ENAMETOOLONG, "%s/%s: name too long", o->state, s->name);
 		rrc_session_free(s);
@@ -67,6 +68,9 @@ void rrc_session_free(struct rrc_session *s)
 	for (size_t i = 0; i < s->nkept; i++)
 		free(s->kept[i].payload);
 	free(s->kept);
+	rrc_warm_free(s->warm);
+	rrc_copy_free(s->copy);
+	rrc_manifest_free(s->base);
 	rrc_manifest_free(s->manifest);
 	rrc_conns_free(s->conns);
 	rrc_link_close(&s->log);

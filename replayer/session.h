@@ -13,10 +13,12 @@
 #include "announce.h"
 #include "conn.h"
 #include "connections.h"
+#include "copy.h"
 #include "daemon.h"
 #include "link.h"
 #include "manifest.h"
 #include "netcfg.h"
+#include "warm.h"
 
 /* One log frame as it came: verified, still packed. */
 struct rrc_kept {
@@ -46,7 +48,10 @@ struct rrc_session {
 	/* Under `commit`. */
 	uint64_t committed; /* number; 0: none */
 	struct rrc_manifest *manifest;
-	char ckpt[PATH_MAX]; /* its directory */
+	struct rrc_manifest *base; /* of the newest whole checkpoint */
+	char ckpt[PATH_MAX]; /* … its directory */
+	struct rrc_copy *copy; /* … and what came after it */
+	struct rrc_warm *warm; /* NULL: a failover restores */
 	struct rrc_conns *conns; /* at its cut */
 	int users; /* threads that hold it */
 

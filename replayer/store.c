@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
+#include "delta.h"
 #include "log.h"
 #include "reclog.h"
 #include "recording.h"
@@ -212,6 +213,30 @@ static void forget_frames(struct rrc_session *s, size_t n)
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* The file `delta` of a checkpoint that came after `after`; checked. */
+static int load_delta(const char *dir, uint64_t after, uint64_t number, uint8_t **buf, size_t *len,
+		      struct rrc_error *err)
+{
+	char path[PATH_MAX + 8];
+	rrc_autoclose int fd = -1;
+	struct stat st;
+	int ret;
+
+	snprintf(path, sizeof(path), "%s/" RRC_DELTA_NAME, dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st))
+		return rrc_fail(err, errno, "%s: %s", path, strerror(errno));
+	*len = (size_t)st.st_size;
+	*buf = malloc(*len + 1);
+	if (!*buf || pread(fd, *buf, *len, 0) != st.st_size)
+		return rrc_fail(err, EIO, "%s: cannot be read", path);
+	ret = rrc_delta_check(*buf, *len, err);
+	if (!ret &&
+	    (rrc_delta_head(*buf)->after != after || rrc_delta_head(*buf)->number != number))
+		ret = rrc_fail(err, EBADMSG, "a delta that is not of the newest checkpoint");
+	return ret;
+}
+
 /* What the log and the connections become when the checkpoint is the newest. */
 struct change {
 	struct rrc_kept *kept; /* frames before its cut */
@@ -251,7 +276,6 @@ static int prepare_change(struct incoming *in, struct change *c, struct rrc_erro
 static int make_newest(struct incoming *in, struct change *c, struct rrc_error *err)
 {
 	struct rrc_session *s = in->s;
-	char old[PATH_MAX];
 
 	if (c->fresh) {
 		rrc_conns_free(s->conns);
@@ -264,45 +288,139 @@ static int make_newest(struct incoming *in, struct change *c, struct rrc_error *
 			return ret;
 	}
 	forget_frames(s, c->n);
-	snprintf(old, sizeof(old), "%s", s->ckpt);
 	rrc_manifest_free(s->manifest);
 	s->manifest = in->manifest;
 	in->manifest = NULL;
-	snprintf(s->ckpt, sizeof(s->ckpt), "%s", in->dir);
 	__atomic_store_n(&s->committed, rrc_manifest_info(s->manifest)->number, __ATOMIC_RELAXED);
+	return 0;
+}
+
+/* A whole checkpoint: what was before it is of no use any more. */
+static int replace_base(struct incoming *in, struct change *c, struct rrc_error *err)
+{
+	struct rrc_session *s = in->s;
+	struct rrc_manifest *base = rrc_manifest_load_dir(in->dir, err);
+	struct rrc_copy *copy = base ? rrc_copy_new() : NULL;
+	char layer[PATH_MAX], old[PATH_MAX];
+	int ret = copy ? 0 : base ? rrc_fail(err, ENOMEM, "no memory") : err->code;
+
+	snprintf(layer, sizeof(layer), "%s/layer", s->dir);
+	snprintf(old, sizeof(old), "%s", s->ckpt);
+	/* It stands on the layer that changes now. */
+	rrc_warm_free(s->warm);
+	s->warm = NULL;
+	if (!ret && rrc_manifest_info(in->manifest)->flags & RRC_MANIFEST_OWN_ROOT)
+		ret = rrc_root_apply(in->dir, layer, err);
+	if (!ret)
+		ret = make_newest(in, c, err);
+	if (ret) {
+		rrc_manifest_free(base);
+		rrc_copy_free(copy);
+		return ret;
+	}
+	rrc_manifest_free(s->base);
+	rrc_copy_free(s->copy);
+	s->base = base;
+	s->copy = copy;
+	snprintf(s->ckpt, sizeof(s->ckpt), "%s", in->dir);
 	if (old[0])
 		rrc_root_remove(old);
 	return 0;
+}
+
+/* The checkpoint before moves on. Whatever fails leaves that one as it was, at worst without its warm copy. */
+static int move_on(struct incoming *in, struct change *c, struct rrc_error *err)
+{
+	struct rrc_session *s = in->s;
+	rrc_autofree uint8_t *delta = NULL;
+	size_t len;
+	int ret = load_delta(in->dir, s->committed, rrc_manifest_info(in->manifest)->number, &delta,
+			     &len, err);
+
+	if (!ret && !s->base)
+		ret = rrc_fail(err, EBADMSG, "a delta, and no checkpoint that it is of");
+	if (!ret && rrc_copy_full(s->copy))
+		ret = rrc_fail(err, ENOSPC, "so much has changed that a whole checkpoint is due");
+	if (!ret && s->warm)
+		ret = rrc_warm_advance(s->warm, c->log.buf, c->log.len, delta, len, err);
+	if (!ret)
+		ret = rrc_copy_add(s->copy, c->log.buf, c->log.len, delta, len, err);
+	if (!ret)
+		ret = make_newest(in, c, err);
+	if (ret) {
+		rrc_warm_free(s->warm);
+		s->warm = NULL;
+	}
+	rrc_root_remove(in->dir);
+	return ret;
 }
 
 static int commit(struct incoming *in, const struct rrc_frame *f, struct rrc_error *err)
 {
 	struct rrc_session *s = in->s;
 	struct change c = { 0 };
-	char layer[PATH_MAX];
-	int ret;
+	int delta, ret;
 
 	if (!in->manifest || in->file || rrc_manifest_info(in->manifest)->number != f->aux)
 		return rrc_fail(err, EBADMSG, "a checkpoint that is not whole");
-	ret = rrc_manifest_save_dir(in->manifest, in->dir, err);
+	delta = !!(rrc_manifest_info(in->manifest)->flags & RRC_MANIFEST_DELTA);
+	ret = delta ? 0 : rrc_manifest_save_dir(in->manifest, in->dir, err);
 	if (!ret)
 		ret = prepare_net(s, in->manifest, err);
 	if (ret)
 		return ret;
-	snprintf(layer, sizeof(layer), "%s/layer", s->dir);
 	pthread_mutex_lock(&s->commit);
-	/* With the failover waiting at the lock: it finds the files of the old checkpoint or of the new. */
+	/* With the failover waiting at the lock: it finds the old checkpoint or the new one. */
 	if (s->ended)
 		ret = rrc_fail(err, ESHUTDOWN, "the log has ended");
 	if (!ret)
 		ret = prepare_change(in, &c, err);
-	if (!ret && rrc_manifest_info(in->manifest)->flags & RRC_MANIFEST_OWN_ROOT)
-		ret = rrc_root_apply(in->dir, layer, err);
 	if (!ret)
-		ret = make_newest(in, &c, err);
+		ret = (delta ? move_on : replace_base)(in, &c, err);
 	pthread_mutex_unlock(&s->commit);
 	change_free(&c);
 	return ret;
+}
+
+/* After the answer, since it takes as long as a restore. A failover waits at the lock meanwhile: what it would
+ * have to do is being done. */
+static void warm_up(struct rrc_session *s)
+{
+	const struct rrc_manifest_info *info = rrc_manifest_info(s->base);
+	char work[PATH_MAX], layer[PATH_MAX];
+	struct rrc_restore_opts ro = {
+		.criu = s->o->criu,
+		.manifest = s->base,
+		.dir = s->ckpt,
+		.work = work,
+		.netns = s->netns,
+	};
+	struct rrc_error err = { 0 };
+
+	if (s->o->cold || s->warm || !s->net_ready || info->flags & RRC_MANIFEST_PASSIVE)
+		return;
+	snprintf(work, sizeof(work), "%s/warm-%llu", s->dir, (unsigned long long)info->number);
+	snprintf(layer, sizeof(layer), "%s/layer", s->dir);
+	pthread_mutex_lock(&s->commit);
+	if (!s->ended) {
+		ro.now_ns = rrc_now_ns(CLOCK_MONOTONIC) + (uint64_t)s->skew_ns;
+		s->warm = rrc_warm_new(&ro, s->o->rootfs, layer, &err);
+	}
+	pthread_mutex_unlock(&s->commit);
+	if (err.code)
+		rrc_log(RRC_LOG_WARN, "%s: a failover will have to restore: %s", s->name, err.msg);
+}
+
+/* The newest one, and what it costs this host. */
+static void tell_commit(const struct rrc_session *s)
+{
+	struct rrc_copy_size size = rrc_copy_size(s->copy);
+
+	rrc_event("committed",
+		  "\"epoch\":%llu,\"warm\":%s,\"copy_pages\":%zu,\"copy_calls\":%zu,"
+		  "\"copy_bytes\":%zu,\"log_bytes\":%llu",
+		  (unsigned long long)s->committed, s->warm ? "true" : "false", size.pages,
+		  size.calls, size.bytes, (unsigned long long)s->bytes);
 }
 
 static int one_frame(struct incoming *in, struct rrc_link *bulk, struct rrc_error *err)
@@ -323,8 +441,11 @@ static int one_frame(struct incoming *in, struct rrc_link *bulk, struct rrc_erro
 		ret = commit(in, &f, err);
 		if (ret)
 			return ret;
-		rrc_event("committed", "\"epoch\":%llu", (unsigned long long)in->s->committed);
-		return rrc_link_send(bulk, RRC_FRAME_COMMITTED, NULL, 0, 0, f.aux);
+		tell_commit(in->s);
+		ret = rrc_link_send(bulk, RRC_FRAME_COMMITTED, NULL, 0, 0, f.aux);
+		if (!ret)
+			warm_up(in->s);
+		return ret;
 	default:
 		return rrc_fail(err, EPROTO, "a frame of type %u on the bulk connection", f.type);
 	}

@@ -35,6 +35,7 @@ struct takeover {
 	struct rrc_engine_report report;
 	struct rrc_takeover *net;
 	pid_t init;
+	bool warm; /* it stood ready */
 	uint64_t began, restored, replayed, live;
 };
 
@@ -71,6 +72,64 @@ static int mount_root(struct takeover *t, char *root, size_t size, struct rrc_er
 	return rrc_root_mount(s->o->rootfs, layer, t->work, root, size, err);
 }
 
+/* From the images, and what came after them. */
+static int restore_cold(struct takeover *t, struct rrc_error *err)
+{
+	struct rrc_session *s = t->s;
+	char root[PATH_MAX];
+	struct rrc_restore_opts ro = {
+		.criu = s->o->criu,
+		.manifest = s->base,
+		.dir = s->ckpt,
+		.work = t->work,
+		.netns = s->netns,
+		.now_ns = t->log.last_ns,
+	};
+	struct rrc_advance *a;
+	int ret = 0, end;
+
+	snprintf(t->work, sizeof(t->work), "%s/attempt-%u", s->dir, t->tries);
+	if (mkdir(t->work, 0700) && errno != EEXIST)
+		return rrc_fail(err, errno, "%s: %s", t->work, strerror(errno));
+	if (rrc_manifest_info(s->base)->flags & RRC_MANIFEST_OWN_ROOT) {
+		ret = mount_root(t, root, sizeof(root), err);
+		ro.root = root;
+	}
+	if (ret)
+		return ret;
+	t->init = rrc_restore(&ro, err);
+	if (t->init < 0)
+		return t->init;
+	if (s->base && rrc_manifest_info(s->base)->number == s->committed)
+		return 0;
+	a = rrc_advance_begin(t->init, err);
+	ret = a ? rrc_copy_apply(s->copy, a, err) : err->code;
+	end = a ? rrc_advance_end(a, !ret, ret ? NULL : err) : 0;
+	ret = ret ? ret : end;
+	if (ret)
+		kill(t->init, SIGKILL);
+	return ret;
+}
+
+/* The copy that stands ready, at the first attempt; else one is restored. */
+static int get_container(struct takeover *t, struct rrc_error *err)
+{
+	struct rrc_warm *w = t->s->warm;
+
+	t->s->warm = NULL;
+	if (w && rrc_warm_usable(w, t->log.last_ns)) {
+		rrc_warm_taken(w);
+		t->init = w->init;
+		t->warm = true;
+		snprintf(t->work, sizeof(t->work), "%s", w->work);
+		return 0;
+	}
+	/* It has the container's ports. */
+	rrc_warm_free(w);
+	t->warm = false;
+	return restore_cold(t, err);
+}
+
 /* One attempt: a stopped container whose threads stand at the end of the log. */
 static int attempt(struct takeover *t, struct rrc_error *err)
 {
@@ -83,32 +142,12 @@ static int attempt(struct takeover *t, struct rrc_error *err)
 				      .patience_ns = RRC_PATIENCE_NS };
 	rrc_autofree struct rrc_engine_held *held = NULL;
 	rrc_autofree const struct rrc_rec **restarts = NULL;
-	char root[PATH_MAX];
-	struct rrc_restore_opts ro = {
-		.criu = s->o->criu,
-		.manifest = s->manifest,
-		.dir = s->ckpt,
-		.work = t->work,
-		.netns = s->netns,
-		.now_ns = t->log.last_ns,
-	};
-	int ret;
+	int ret = rrc_restore_engine_opts(s->manifest, &eo, &held, &restarts, err);
 
-	snprintf(t->work, sizeof(t->work), "%s/attempt-%u", s->dir, t->tries);
-	if (mkdir(t->work, 0700) && errno != EEXIST)
-		return rrc_fail(err, errno, "%s: %s", t->work, strerror(errno));
-	ret = 0;
-	if (rrc_manifest_info(s->manifest)->flags & RRC_MANIFEST_OWN_ROOT) {
-		ret = mount_root(t, root, sizeof(root), err);
-		ro.root = root;
-	}
 	if (!ret)
-		ret = rrc_restore_engine_opts(s->manifest, &eo, &held, &restarts, err);
+		ret = get_container(t, err);
 	if (ret)
 		return ret;
-	t->init = rrc_restore(&ro, err);
-	if (t->init < 0)
-		return t->init;
 	t->restored = rrc_now_ns(CLOCK_MONOTONIC);
 	t->engine = rrc_engine_new(t->init, t->log.buf, passive ? 0 : t->log.len, &eo, err);
 	if (!t->engine) {
@@ -198,11 +237,11 @@ static int go_live(struct takeover *t, struct rrc_error *err)
 		return ret;
 	rrc_event(
 		"live",
-		"\"container\":%s,\"pid\":%d,\"records\":%llu,\"restore_ms\":%.1f,\"replay_ms\":%.1f,"
+		"\"container\":%s,\"pid\":%d,\"warm\":%s,\"records\":%llu,\"restore_ms\":%.1f,\"replay_ms\":%.1f,"
 		"\"takeover_ms\":%.1f,\"attempts\":%u,\"connections\":%u,\"rebuilt\":%u,\"to_accept\":%u,"
 		"\"handshakes\":%u,\"datagrams\":%u,\"finishing\":%u,\"reset\":%u,"
 		"\"barrier_at\":%llu",
-		rrc_json_string(text, sizeof(text), s->name), t->init,
+		rrc_json_string(text, sizeof(text), s->name), t->init, t->warm ? "true" : "false",
 		(unsigned long long)t->report.passed, (double)(t->restored - t->began) / 1e6,
 		(double)(t->replayed - t->restored) / 1e6, (double)(t->live - t->began) / 1e6,
 		t->tries + 1, report.total, report.what[RRC_TAKEN_REBUILT],

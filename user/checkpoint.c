@@ -18,6 +18,7 @@
 #include "outside.h"
 #include "record.h"
 #include "sockets.h"
+#include "timens.h"
 #include "util.h"
 
 struct rrc_checkpointer {
@@ -99,21 +100,6 @@ void rrc_checkpointer_free(struct rrc_checkpointer *k)
 	free(k);
 }
 
-static int64_t timens_offset(pid_t pid, const char *clock)
-{
-	char path[64], line[128];
-	long long sec, nsec;
-	rrc_autofclose FILE *f = NULL;
-	size_t n = strlen(clock);
-
-	snprintf(path, sizeof(path), "/proc/%d/timens_offsets", pid);
-	f = fopen(path, "re");
-	while (f && fgets(line, sizeof(line), f))
-		if (!strncmp(line, clock, n) && sscanf(line + n, "%lld %lld", &sec, &nsec) == 2)
-			return sec * 1000000000ll + nsec;
-	return 0;
-}
-
 static int begin_manifest(struct taking *t, struct rrc_error *err)
 {
 	const struct rrc_container *c = t->k->o.container;
@@ -123,8 +109,8 @@ static int begin_manifest(struct taking *t, struct rrc_error *err)
 		.mono_ns = t->cut.mono_ns,
 		.real_ns = t->cut.real_ns,
 		.boot_ns = t->cut.boot_ns,
-		.timens_mono_ns = timens_offset(c->pid, "monotonic"),
-		.timens_boot_ns = timens_offset(c->pid, "boottime"),
+		.timens_mono_ns = rrc_timens_offset(c->pid, "monotonic"),
+		.timens_boot_ns = rrc_timens_offset(c->pid, "boottime"),
 		.init_tid = 1,
 		.flags = (c->own_mntns ? RRC_MANIFEST_OWN_ROOT : 0u) |
 			 (c->own_mntns && !c->upper[0] ? RRC_MANIFEST_FS_WHOLE : 0u) |

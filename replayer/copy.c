@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: MIT
+/* What happened since the last whole checkpoint, see copy.h. */
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "carry.h"
+#include "copy.h"
+#include "reclog.h"
+#include "syscalls.h"
+#include "util.h"
+
+#define FULL_CALLS 20000 /* a failed replay makes them again: half a second */
+#define FULL_BYTES (8ull << 30)
+
+/* A page's newest bytes. Pages of zeros have none. */
+struct page {
+	uint64_t addr; /* 0: the place is free */
+	uint32_t pid;
+	bool gone; /* its mapping went */
+	uint8_t *data;
+};
+
+struct thread {
+	struct rrc_delta_thread d;
+	uint8_t *xsave;
+};
+
+struct rrc_copy {
+	struct page *pages; /* hashed, a power of two */
+	size_t npages, size;
+	struct rrc_rec **calls;
+	size_t ncalls, calls_size, call_bytes;
+	struct thread *threads;
+	size_t nthreads;
+	struct rrc_delta_stack *stacks;
+	size_t nstacks;
+	size_t data_bytes;
+};
+
+/* An epoch, made ready before anything of the copy is touched. */
+struct epoch {
+	struct rrc_rec **calls;
+	size_t ncalls, calls_size;
+	struct page *pages;
+	size_t npages, pages_size;
+	struct thread *threads;
+	size_t nthreads;
+	struct rrc_delta_stack *stacks;
+	size_t nstacks;
+};
+
+struct rrc_copy *rrc_copy_new(void)
+{
+	return calloc(1, sizeof(struct rrc_copy));
+}
+
+static void free_threads(struct thread *t, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(t[i].xsave);
+	free(t);
+}
+
+void rrc_copy_free(struct rrc_copy *c)
+{
+	if (!c)
+		return;
+	for (size_t i = 0; i < c->size; i++)
+		free(c->pages[i].data);
+	free(c->pages);
+	for (size_t i = 0; i < c->ncalls; i++)
+		free(c->calls[i]);
+	free(c->calls);
+	free_threads(c->threads, c->nthreads);
+	free(c->stacks);
+	free(c);
+}
+
+static void free_epoch(struct epoch *e)
+{
+	for (size_t i = 0; i < e->ncalls; i++)
+		free(e->calls[i]);
+	free(e->calls);
+	for (size_t i = 0; i < e->npages; i++)
+		free(e->pages[i].data);
+	free(e->pages);
+	free_threads(e->threads, e->nthreads);
+	free(e->stacks);
+}
+
+/* ---- an epoch is read ---- */
+
+/* Room for one more; *list may move. */
+static int more(void *list, size_t n, size_t *size, size_t each)
+{
+	void **at = list, *bigger;
+	size_t want = *size ? *size * 2 : 64;
+
+	if (n < *size)
+		return 0;
+	bigger = realloc(*at, want * each);
+	if (!bigger)
+		return -ENOMEM;
+	*at = bigger;
+	*size = want;
+	return 0;
+}
+
+static int on_thread(void *ctx, const struct rrc_delta_thread *t, const uint8_t *xsave,
+		     struct rrc_error *err)
+{
+	struct epoch *e = ctx;
+	struct thread *bigger = realloc(e->threads, (e->nthreads + 1) * sizeof(*bigger));
+
+	if (!bigger)
+		return rrc_fail(err, ENOMEM, "no memory for the copy");
+	e->threads = bigger;
+	bigger[e->nthreads] = (struct thread){ *t, malloc(t->xsave_len + 1) };
+	if (!bigger[e->nthreads].xsave)
+		return rrc_fail(err, ENOMEM, "no memory for the copy");
+	memcpy(bigger[e->nthreads++].xsave, xsave, t->xsave_len);
+	return 0;
+}
+
+static int on_stack(void *ctx, const struct rrc_delta_stack *s, struct rrc_error *err)
+{
+	struct epoch *e = ctx;
+	struct rrc_delta_stack *bigger = realloc(e->stacks, (e->nstacks + 1) * sizeof(*bigger));
+
+	if (!bigger)
+		return rrc_fail(err, ENOMEM, "no memory for the copy");
+	e->stacks = bigger;
+	bigger[e->nstacks++] = *s;
+	return 0;
+}
+
+static int on_page(void *ctx, uint32_t pid, uint64_t addr, const uint8_t *data,
+		   struct rrc_error *err)
+{
+	struct epoch *e = ctx;
+	struct page p = { .addr = addr, .pid = pid, .data = data ? malloc(RRC_DELTA_PAGE) : NULL };
+
+	if ((data && !p.data) || more(&e->pages, e->npages, &e->pages_size, sizeof(*e->pages))) {
+		free(p.data);
+		return rrc_fail(err, ENOMEM, "no memory for the copy");
+	}
+	if (data)
+		memcpy(p.data, data, RRC_DELTA_PAGE);
+	e->pages[e->npages++] = p;
+	return 0;
+}
+
+static int read_calls(struct epoch *e, const void *log, size_t len, struct rrc_error *err)
+{
+	const struct rrc_rec *rec;
+	size_t off = 0;
+
+	while ((rec = rrc_reclog_next(log, len, &off, err))) {
+		enum rrc_carry c = rrc_carry_of(rec);
+
+		if (c == RRC_CARRY_NOTHING)
+			continue;
+		if (c == RRC_CARRY_WHOLE)
+			return rrc_fail(err, EOPNOTSUPP, "%s needs a whole checkpoint",
+					rec->kind == RRC_REC_SYSCALL ? rrc_sysname(rec->nr)
+								     : "a record that is no call");
+		if (more(&e->calls, e->ncalls, &e->calls_size, sizeof(struct rrc_rec *)))
+			return rrc_fail(err, ENOMEM, "no memory for the copy");
+		e->calls[e->ncalls] = malloc(rec->size);
+		if (!e->calls[e->ncalls])
+			return rrc_fail(err, ENOMEM, "no memory for the copy");
+		memcpy(e->calls[e->ncalls++], rec, rec->size);
+	}
+	return err->code;
+}
+
+/* ---- pages, hashed ---- */
+
+static struct page *page_at(struct page *pages, size_t size, uint32_t pid, uint64_t addr)
+{
+	uint64_t h = (addr / RRC_DELTA_PAGE ^ (uint64_t)pid << 40) * 0x9e3779b97f4a7c15ull;
+	size_t i = h >> 20 & (size - 1);
+
+	while (pages[i].addr && (pages[i].addr != addr || pages[i].pid != pid))
+		i = (i + 1) & (size - 1);
+	return &pages[i];
+}
+
+static int reserve(struct rrc_copy *c, size_t extra)
+{
+	size_t size = c->size ? c->size : 1024;
+	struct page *pages;
+
+	while ((c->npages + extra) * 2 > size)
+		size *= 2;
+	if (size == c->size)
+		return 0;
+	pages = calloc(size, sizeof(*pages));
+	if (!pages)
+		return -ENOMEM;
+	for (size_t i = 0; i < c->size; i++)
+		if (c->pages[i].addr)
+			*page_at(pages, size, c->pages[i].pid, c->pages[i].addr) = c->pages[i];
+	free(c->pages);
+	c->pages = pages;
+	c->size = size;
+	return 0;
+}
+
+static void drop(struct rrc_copy *c, struct page *p)
+{
+	c->data_bytes -= p->data ? RRC_DELTA_PAGE : 0;
+	free(p->data);
+	p->data = NULL;
+	p->gone = true;
+}
+
+/* What lay there is there no more: pages that come after it are new ones. */
+static void forget(struct rrc_copy *c, uint32_t pid, uint64_t start, uint64_t len)
+{
+	uint64_t end = start + len;
+
+	if (end < start || !c->size)
+		return;
+	if (len / RRC_DELTA_PAGE > c->size) {
+		for (size_t i = 0; i < c->size; i++)
+			if (c->pages[i].addr >= start && c->pages[i].addr < end &&
+			    c->pages[i].pid == pid && !c->pages[i].gone)
+				drop(c, &c->pages[i]);
+		return;
+	}
+	for (uint64_t at = start & ~(uint64_t)(RRC_DELTA_PAGE - 1); at < end;
+	     at += RRC_DELTA_PAGE) {
+		struct page *p = at ? page_at(c->pages, c->size, pid, at) : NULL;
+
+		if (p && p->addr && !p->gone)
+			drop(c, p);
+	}
+}
+
+static void forget_by(struct rrc_copy *c, const struct rrc_rec *rec)
+{
+	switch (rec->nr) {
+	case RRC_NR_munmap:
+		forget(c, rec->pid, rec->args[0], rec->args[1]);
+		break;
+	case RRC_NR_mmap:
+		forget(c, rec->pid, (uint64_t)rec->ret, rec->args[1]);
+		break;
+	case RRC_NR_madvise:
+		if (rec->args[2] == MADV_DONTNEED || rec->args[2] == MADV_FREE ||
+		    rec->args[2] == MADV_REMOVE)
+			forget(c, rec->pid, rec->args[0], rec->args[1]);
+		break;
+	case RRC_NR_mremap:
+		forget(c, rec->pid, rec->args[0], rec->args[1]);
+		forget(c, rec->pid, (uint64_t)rec->ret, rec->args[2]);
+		break;
+	default:
+		break;
+	}
+}
+
+/* ---- both become one ---- */
+
+static void take_page(struct rrc_copy *c, struct page *from)
+{
+	struct page *p = page_at(c->pages, c->size, from->pid, from->addr);
+
+	if (!p->addr)
+		c->npages++;
+	else
+		drop(c, p);
+	*p = *from;
+	c->data_bytes += p->data ? RRC_DELTA_PAGE : 0;
+	from->data = NULL;
+}
+
+static void take_stack(struct rrc_copy *c, const struct rrc_delta_stack *s)
+{
+	for (size_t i = 0; i < c->nstacks; i++) {
+		if (c->stacks[i].pid == s->pid && c->stacks[i].end == s->end) {
+			c->stacks[i].start = rrc_min(c->stacks[i].start, s->start);
+			return;
+		}
+	}
+	c->stacks[c->nstacks++] = *s;
+}
+
+static int room(struct rrc_copy *c, const struct epoch *e)
+{
+	struct rrc_delta_stack *stacks =
+		realloc(c->stacks, (c->nstacks + e->nstacks + 1) * sizeof(*stacks));
+	size_t size = c->ncalls + e->ncalls + 1;
+	struct rrc_rec **calls;
+
+	if (!stacks)
+		return -ENOMEM;
+	c->stacks = stacks;
+	if (size > c->calls_size) {
+		size = rrc_max(size, c->calls_size * 2);
+		calls = realloc(c->calls, size * sizeof(*calls));
+		if (!calls)
+			return -ENOMEM;
+		c->calls = calls;
+		c->calls_size = size;
+	}
+	return reserve(c, e->npages);
+}
+
+static void take_epoch(struct rrc_copy *c, struct epoch *e)
+{
+	for (size_t i = 0; i < e->ncalls; i++) {
+		forget_by(c, e->calls[i]);
+		c->call_bytes += e->calls[i]->size;
+		c->calls[c->ncalls++] = e->calls[i];
+	}
+	e->ncalls = 0;
+	for (size_t i = 0; i < e->npages; i++)
+		take_page(c, &e->pages[i]);
+	for (size_t i = 0; i < e->nstacks; i++)
+		take_stack(c, &e->stacks[i]);
+	free_threads(c->threads, c->nthreads);
+	c->threads = e->threads;
+	c->nthreads = e->nthreads;
+	e->threads = NULL;
+	e->nthreads = 0;
+}
+
+int rrc_copy_add(struct rrc_copy *c, const void *log, size_t log_len, const void *delta,
+		 size_t delta_len, struct rrc_error *err)
+{
+	struct epoch e = { 0 };
+	struct rrc_delta_reader r = { on_thread, on_stack, on_page, &e };
+	int ret = read_calls(&e, log, log_len, err);
+
+	if (!ret)
+		ret = rrc_delta_read(delta, delta_len, &r, err);
+	if (!ret && room(c, &e))
+		ret = rrc_fail(err, ENOMEM, "no memory for the copy");
+	if (!ret)
+		take_epoch(c, &e);
+	free_epoch(&e);
+	return ret;
+}
+
+int rrc_copy_apply(const struct rrc_copy *c, struct rrc_advance *a, struct rrc_error *err)
+{
+	int ret = rrc_advance_calls(a, (const struct rrc_rec *const *)c->calls, c->ncalls, err);
+
+	for (size_t i = 0; i < c->nstacks && !ret; i++)
+		ret = rrc_advance_stack(a, &c->stacks[i], err);
+	for (size_t i = 0; i < c->size && !ret; i++)
+		if (c->pages[i].addr && !c->pages[i].gone)
+			ret = rrc_advance_page(a, c->pages[i].pid, c->pages[i].addr,
+					       c->pages[i].data, err);
+	for (size_t i = 0; i < c->nthreads && !ret; i++)
+		ret = rrc_advance_thread(a, &c->threads[i].d, c->threads[i].xsave, err);
+	return ret;
+}
+
+int rrc_copy_full(const struct rrc_copy *c)
+{
+	return c->ncalls > FULL_CALLS || c->data_bytes + c->call_bytes > FULL_BYTES;
+}
+
+struct rrc_copy_size rrc_copy_size(const struct rrc_copy *c)
+{
+	return (struct rrc_copy_size){
+		.pages = c->npages,
+		.calls = c->ncalls,
+		.bytes = c->data_bytes + c->call_bytes + c->size * sizeof(*c->pages),
+	};
+}

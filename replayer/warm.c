@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT
+/* A restored, stopped container that follows the primary, see warm.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "advance.h"
+#include "carry.h"
+#include "reclog.h"
+#include "root.h"
+#include "timens.h"
+#include "util.h"
+#include "warm.h"
+
+#define RRC_GONE_MS 2000
+
+static void kill_tree(int pidfd)
+{
+	struct pollfd p = { pidfd, POLLIN, 0 };
+
+	/* Its first process takes the whole namespace with it. */
+	if (!syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0))
+		poll(&p, 1, RRC_GONE_MS);
+}
+
+/* Waits for the daemon's end, be it by SIGKILL: then a stopped container would stay for good. */
+static void guard(struct rrc_warm *w, int in)
+{
+	char word;
+	ssize_t n;
+
+	setsid();
+	prctl(PR_SET_NAME, "rrc-warm-guard");
+	do
+		n = read(in, &word, 1);
+	while (n < 0 && errno == EINTR);
+	if (!n) {
+		kill_tree(w->pidfd);
+		rrc_root_unmount(w->work);
+	}
+	_exit(0);
+}
+
+static void keep_only(int low, int high)
+{
+	if (low > 3)
+		syscall(SYS_close_range, 3, low - 1, 0);
+	if (high > low + 1)
+		syscall(SYS_close_range, low + 1, high - 1, 0);
+	syscall(SYS_close_range, high + 1, ~0u, 0);
+}
+
+static int start_guard(struct rrc_warm *w, struct rrc_error *err)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC))
+		return rrc_fail(err, errno, "pipe: %s", strerror(errno));
+	w->guard_pid = fork();
+	if (!w->guard_pid) {
+		/* Nobody else's connection stays open because of it. */
+		keep_only(rrc_min(fds[0], w->pidfd), rrc_max(fds[0], w->pidfd));
+		guard(w, fds[0]);
+	}
+	close(fds[0]);
+	if (w->guard_pid < 0) {
+		close(fds[1]);
+		return rrc_fail(err, errno, "fork: %s", strerror(errno));
+	}
+	w->guard = fds[1];
+	return 0;
+}
+
+struct rrc_warm *rrc_warm_new(struct rrc_restore_opts *o, const char *base, const char *layer,
+			      struct rrc_error *err)
+{
+	struct rrc_warm *w = calloc(1, sizeof(*w));
+	char root[PATH_MAX];
+	int ret = 0;
+
+	if (!w) {
+		rrc_fail(err, ENOMEM, "no memory");
+		return NULL;
+	}
+	w->guard = w->pidfd = -1;
+	snprintf(w->work, sizeof(w->work), "%s", o->work);
+	if (mkdir(w->work, 0700) && errno != EEXIST)
+		ret = rrc_fail(err, errno, "%s: %s", w->work, strerror(errno));
+	if (!ret && rrc_manifest_info(o->manifest)->flags & RRC_MANIFEST_OWN_ROOT) {
+		ret = rrc_root_mount(base, layer, w->work, root, sizeof(root), err);
+		o->root = root;
+	}
+	if (!ret) {
+		w->init = rrc_restore(o, err);
+		ret = w->init < 0 ? w->init : 0;
+	}
+	if (!ret) {
+		w->clock_ns = rrc_timens_offset(w->init, "monotonic") -
+			      rrc_manifest_info(o->manifest)->timens_mono_ns;
+		w->pidfd = (int)syscall(SYS_pidfd_open, w->init, 0);
+		ret = w->pidfd < 0 ? rrc_fail(err, errno, "the copy: %s", strerror(errno))
+				   : start_guard(w, err);
+	}
+	o->root = NULL;
+	if (!ret)
+		return w;
+	rrc_warm_free(w);
+	return NULL;
+}
+
+static int carried(const void *log, size_t len, const struct rrc_rec ***recs, size_t *n,
+		   struct rrc_error *err)
+{
+	const struct rrc_rec *rec;
+	size_t off = 0, size = 0;
+
+	*recs = NULL;
+	*n = 0;
+	while ((rec = rrc_reclog_next(log, len, &off, err))) {
+		if (rrc_carry_of(rec) == RRC_CARRY_NOTHING)
+			continue;
+		if (*n == size) {
+			void *bigger =
+				realloc(*recs, (size = size ? size * 2 : 64) * sizeof(**recs));
+
+			if (!bigger)
+				return rrc_fail(err, ENOMEM, "no memory");
+			*recs = bigger;
+		}
+		(*recs)[(*n)++] = rec;
+	}
+	return err->code;
+}
+
+static int on_page(void *ctx, uint32_t pid, uint64_t addr, const uint8_t *data,
+		   struct rrc_error *err)
+{
+	return rrc_advance_page(ctx, pid, addr, data, err);
+}
+
+static int on_thread(void *ctx, const struct rrc_delta_thread *t, const uint8_t *xsave,
+		     struct rrc_error *err)
+{
+	return rrc_advance_thread(ctx, t, xsave, err);
+}
+
+static int on_stack(void *ctx, const struct rrc_delta_stack *s, struct rrc_error *err)
+{
+	return rrc_advance_stack(ctx, s, err);
+}
+
+int rrc_warm_advance(struct rrc_warm *w, const void *log, size_t log_len, const void *delta,
+		     size_t delta_len, struct rrc_error *err)
+{
+	rrc_autofree const struct rrc_rec **recs = NULL;
+	struct rrc_advance *a = NULL;
+	/* Stacks before the pages that lie in what they have grown by. */
+	struct rrc_delta_reader parts[] = {
+		{ .stack = on_stack },
+		{ .page = on_page },
+		{ .thread = on_thread },
+	};
+	size_t n;
+	int ret = carried(log, log_len, &recs, &n, err), end;
+
+	if (ret)
+		return ret;
+	a = rrc_advance_begin(w->init, err);
+	if (!a)
+		return err->code;
+	ret = rrc_advance_calls(a, recs, n, err);
+	for (size_t i = 0; i < RRC_ARRAY_SIZE(parts) && !ret; i++) {
+		parts[i].ctx = a;
+		ret = rrc_delta_read(delta, delta_len, &parts[i], err);
+	}
+	end = rrc_advance_end(a, !ret, ret ? NULL : err);
+	return ret ? ret : end;
+}
+
+int rrc_warm_usable(const struct rrc_warm *w, uint64_t last_ns)
+{
+	return !kill(w->init, 0) &&
+	       (int64_t)rrc_now_ns(CLOCK_MONOTONIC) + w->clock_ns >= (int64_t)last_ns;
+}
+
+static void end_guard(struct rrc_warm *w)
+{
+	int st;
+
+	if (w->guard >= 0) {
+		/* a word, so that it does not take our going for the daemon's end */
+		if (write(w->guard, "", 1) == 1)
+			waitpid(w->guard_pid, &st, 0);
+		close(w->guard);
+	}
+	w->guard = -1;
+}
+
+void rrc_warm_taken(struct rrc_warm *w)
+{
+	end_guard(w);
+}
+
+void rrc_warm_free(struct rrc_warm *w)
+{
+	if (!w)
+		return;
+	if (w->pidfd >= 0) {
+		kill_tree(w->pidfd);
+		close(w->pidfd);
+	} else if (w->init > 0) {
+		kill(w->init, SIGKILL);
+	}
+	end_guard(w);
+	rrc_root_unmount(w->work);
+	rrc_root_remove(w->work);
+	free(w);
+}

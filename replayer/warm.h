@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The warm copy: a restored, stopped container that is brought on with every checkpoint, so that a failover
+ * restores nothing. It dies with the daemon, unless a failover has taken it.
+ */
+#ifndef RRC_WARM_H
+#define RRC_WARM_H
+
+#include <limits.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "err.h"
+#include "manifest.h"
+#include "restore.h"
+
+struct rrc_warm {
+	pid_t init;
+	int pidfd;
+	char work[PATH_MAX]; /* its root is mounted there */
+	int64_t clock_ns; /* our CLOCK_MONOTONIC plus this is the primary's, as the copy will see it */
+	int guard; /* pipe to the process that ends it with us */
+	pid_t guard_pid;
+};
+
+/* Restores a whole checkpoint. o->work is made and belongs to the copy; with rootfs its root is mounted
+ * there (base may be NULL, layer as rrc_root_mount() wants it). NULL with *err set. */
+struct rrc_warm *rrc_warm_new(struct rrc_restore_opts *o, const char *base, const char *layer,
+			      struct rrc_error *err);
+
+/* One epoch: its log's calls and its delta. On an error the copy is good for nothing. */
+int rrc_warm_advance(struct rrc_warm *w, const void *log, size_t log_len, const void *delta,
+		     size_t delta_len, struct rrc_error *err);
+
+/* It is there and its clock, as the container sees it, is not behind this reading of the primary's. */
+int rrc_warm_usable(const struct rrc_warm *w, uint64_t last_ns);
+
+/* A failover goes on with it: from now on it lives by itself. */
+void rrc_warm_taken(struct rrc_warm *w);
+
+/* Ends it; NULL is fine. */
+void rrc_warm_free(struct rrc_warm *w);
+
+#endif

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/* A stopped tree is brought on: calls are made in it, pages and registers put in, and it is stopped as before. */
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+#include "advance.h"
+#include "copy.h"
+#include "guest.h"
+#include "ptrace.h"
+#include "reclog.h"
+#include "util.h"
+
+#define FAR	 0x2000000000ull /* where nothing is */
+#define NEW_FD	 57
+#define NEW_PIPE 61
+
+static char page[RRC_DELTA_PAGE] __attribute__((aligned(RRC_DELTA_PAGE)));
+
+/* Says what it finds when it is let run: registers are those of the read that it stands in. */
+static void says_what_it_has(void)
+{
+	char text[16] = "";
+
+	/* The descriptor's offset moved by two, the pipe has what was put in. */
+	if (read(NEW_FD, text, 3) != 3 || memcmp(text, "234", 3))
+		syscall(SYS_write, guest_back[1], "file", 4);
+	else if (read(NEW_PIPE, text, 8) != 2 || memcmp(text, "YZ", 2))
+		syscall(SYS_write, guest_back[1], "pipe", 4);
+	else if (memcmp((void *)FAR, "far away", 8))
+		syscall(SYS_write, guest_back[1], "page", 4);
+	else
+		syscall(SYS_write, guest_back[1], page, 5);
+}
+
+static struct rrc_delta_thread registers_of(pid_t pid, char *xsave)
+{
+	struct rrc_delta_thread t = { .pid = 1, .tid = 1 };
+	struct iovec v = { xsave, RRC_DELTA_MAX_XSAVE };
+	rrc_autofree pid_t *tids = NULL;
+	struct rrc_error err = { 0 };
+
+	cr_assert_eq(rrc_seize_process(pid, 0, &tids, &err), 1, "%s", err.msg);
+	cr_assert_eq(ptrace(PTRACE_GETREGS, pid, NULL, &t.regs), 0);
+	cr_assert_eq(ptrace(PTRACE_GETREGSET, pid, NT_X86_XSTATE, &v), 0);
+	cr_assert_eq(ptrace(PTRACE_DETACH, pid, NULL, NULL), 0);
+	t.xsave_len = (uint32_t)v.iov_len;
+	t.regs.orig_rax = (uint64_t)-1;
+	return t;
+}
+
+static void fd_record(struct rrc_rec *r, unsigned int kind)
+{
+	r->pid = 1;
+	r->fdkind = (uint8_t)kind;
+}
+
+/* open, read two bytes, pipe, write four, read two, mmap far away. */
+static void epoch(struct help_log *l, const char *file)
+{
+	static const int ends[2] = { NEW_PIPE, NEW_PIPE + 1 };
+	struct rrc_rec *r;
+
+	r = guest_call(l, 1, RRC_NR_openat, NEW_FD, (uint64_t)AT_FDCWD, (uint64_t)guest_digits,
+		       O_RDONLY);
+	guest_seg(l, r, 0, RRC_SEG_IN, file, strlen(file) + 1);
+	fd_record(r, RRC_FD_REG);
+	r = guest_call(l, 1, RRC_NR_read, 2, NEW_FD, 0, 2);
+	fd_record(r, RRC_FD_REG);
+	r = guest_call(l, 1, RRC_NR_pipe2, 0, (uint64_t)guest_in, 0, 0);
+	guest_seg(l, r, 0, RRC_SEG_OUT, ends, sizeof(ends));
+	fd_record(r, RRC_FD_NONE);
+	/* The reader is recorded before the writer returned. */
+	r = guest_call(l, 1, RRC_NR_read, 2, NEW_PIPE, 0, 2);
+	fd_record(r, RRC_FD_FIFO);
+	r = guest_call(l, 1, RRC_NR_write, 4, NEW_PIPE + 1, 0, 4);
+	guest_seg(l, r, 0, RRC_SEG_IN, "WXYZ", 4);
+	fd_record(r, RRC_FD_FIFO);
+	r = guest_call(l, 1, RRC_NR_mmap, (int64_t)FAR, 0, RRC_DELTA_PAGE, PROT_READ);
+	r->args[3] = MAP_PRIVATE | MAP_ANONYMOUS;
+	r->args[4] = (uint64_t)-1;
+	fd_record(r, RRC_FD_NONE);
+}
+
+/* The delta: a page that the program may not write, one that it may, and registers. */
+static const void *delta(struct rrc_delta **d, pid_t pid, size_t *len)
+{
+	static char far[RRC_DELTA_PAGE] = "far away", near[RRC_DELTA_PAGE] = "right";
+	static char xsave[RRC_DELTA_MAX_XSAVE];
+	const uint8_t *pages[] = { (uint8_t *)far, (uint8_t *)near };
+	uint64_t addr[] = { FAR, (uint64_t)page };
+	struct rrc_delta_thread t = registers_of(pid, xsave);
+
+	*d = rrc_delta_new(2, 1);
+	cr_assert(*d);
+	cr_assert_eq(rrc_delta_add_thread(*d, &t, xsave), 0);
+	cr_assert_eq(rrc_delta_add_pages(*d, 1, addr, pages, 2), 0);
+	return rrc_delta_bytes(*d, len);
+}
+
+Test(advance, a_stopped_tree_becomes_what_the_log_says, .timeout = 30)
+{
+	char *dir = help_dir(), got[16] = "";
+	const char *file = help_path("%s/digits", dir);
+	struct help_log l = { 0 };
+	struct rrc_error err = { 0 };
+	struct rrc_copy *copy = rrc_copy_new();
+	struct rrc_advance *a;
+	struct rrc_delta *d;
+	struct pollfd p;
+	size_t len;
+	const void *bytes;
+	pid_t pid;
+
+	help_write(file, "0123456789", 10);
+	pid = guest_start(says_what_it_has);
+	epoch(&l, file);
+	bytes = delta(&d, pid, &len);
+	cr_assert_eq(rrc_copy_add(copy, l.bytes, l.len, bytes, len, &err), 0, "%s", err.msg);
+	cr_assert_eq(rrc_copy_size(copy).calls, 6u);
+	cr_assert_eq(rrc_copy_size(copy).pages, 2u);
+	a = rrc_advance_begin(pid, &err);
+	cr_assert(a, "%s", err.msg);
+	cr_assert_eq(rrc_copy_apply(copy, a, &err), 0, "%s", err.msg);
+	cr_assert_eq(rrc_advance_end(a, 1, &err), 0, "%s", err.msg);
+	/* An argument that was put in place for a call is not there afterwards. */
+	cr_assert_eq(rrc_mem_read(pid, (uint64_t)guest_digits, got, 10), 0);
+	cr_assert_str_eq(got, "0123456789");
+	/* It has not run, and does so now. */
+	p = (struct pollfd){ .fd = guest_back[0], .events = POLLIN };
+	cr_assert_eq(poll(&p, 1, 0), 0, "it ran");
+	close(guest_pipe[1]);
+	kill(pid, SIGCONT);
+	cr_assert_eq(poll(&p, 1, 10000), 1);
+	memset(got, 0, sizeof(got));
+	cr_assert_gt(read(guest_back[0], got, sizeof(got) - 1), 0);
+	cr_assert_str_eq(got, "right");
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	rrc_delta_free(d);
+	rrc_copy_free(copy);
+	help_remove(dir);
+	free(dir);
+}
+
+Test(advance, a_call_that_goes_another_way_is_named, .timeout = 30)
+{
+	struct help_log l = { 0 };
+	struct rrc_error err = { 0 };
+	struct rrc_advance *a;
+	const struct rrc_rec *recs[1];
+	pid_t pid = guest_start(says_what_it_has);
+	struct rrc_rec *r = guest_call(&l, 1, RRC_NR_close, 0, 900, 0, 0);
+
+	r->pid = 1;
+	recs[0] = r;
+	a = rrc_advance_begin(pid, &err);
+	cr_assert(a, "%s", err.msg);
+	cr_assert_eq(rrc_advance_calls(a, recs, 1, &err), -ESTALE);
+	cr_assert(strstr(err.msg, "close returns -9 and not 0"), "%s", err.msg);
+	rrc_advance_end(a, 0, NULL);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+Test(copy, what_was_unmapped_is_forgotten)
+{
+	static char bytes[RRC_DELTA_PAGE] = "x";
+	const uint8_t *pages[] = { (uint8_t *)bytes, (uint8_t *)bytes };
+	uint64_t addr[] = { 0x10000, 0x20000 };
+	struct help_log none = { 0 }, unmap = { 0 };
+	struct rrc_copy *copy = rrc_copy_new();
+	struct rrc_delta *first = rrc_delta_new(2, 1), *second = rrc_delta_new(3, 2);
+	struct rrc_error err = { 0 };
+	size_t len, full;
+	const void *d;
+
+	rrc_delta_add_pages(first, 1, addr, pages, 2);
+	d = rrc_delta_bytes(first, &len);
+	cr_assert_eq(rrc_copy_add(copy, none.bytes, 0, d, len, &err), 0, "%s", err.msg);
+	full = rrc_copy_size(copy).bytes;
+	guest_call(&unmap, 1, RRC_NR_munmap, 0, 0x10000, RRC_DELTA_PAGE, 0)->pid = 1;
+	d = rrc_delta_bytes(second, &len);
+	cr_assert_eq(rrc_copy_add(copy, unmap.bytes, unmap.len, d, len, &err), 0, "%s", err.msg);
+	cr_assert_leq(rrc_copy_size(copy).bytes, full - RRC_DELTA_PAGE + unmap.len);
+	rrc_delta_free(first);
+	rrc_delta_free(second);
+	rrc_copy_free(copy);
+}
+
+Test(copy, an_epoch_that_cannot_be_carried_changes_nothing)
+{
+	struct help_log l = { 0 };
+	struct rrc_copy *copy = rrc_copy_new();
+	struct rrc_delta *d = rrc_delta_new(2, 1);
+	struct rrc_error err = { 0 };
+	size_t len;
+	const void *bytes = rrc_delta_bytes(d, &len);
+
+	guest_call(&l, 1, RRC_NR_close, 0, 5, 0, 0);
+	guest_call(&l, 1, RRC_NR_setuid, 0, 5, 0, 0);
+	cr_assert_eq(rrc_copy_add(copy, l.bytes, l.len, bytes, len, &err), -EOPNOTSUPP);
+	cr_assert(strstr(err.msg, "setuid"), "%s", err.msg);
+	cr_assert_eq(rrc_copy_size(copy).calls, 0u);
+	rrc_delta_free(d);
+	rrc_copy_free(copy);
+}

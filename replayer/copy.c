@@ -8,12 +8,15 @@
 
 #include "carry.h"
 #include "copy.h"
+#include "copycalls.h"
 #include "reclog.h"
 #include "syscalls.h"
 #include "util.h"
 
 #define FULL_CALLS 20000 /* a failed replay makes them again: half a second */
 #define FULL_BYTES (8ull << 30)
+
+#define RRC_PAGE_UP(a) (((a) + RRC_DELTA_PAGE - 1) & ~(uint64_t)(RRC_DELTA_PAGE - 1))
 
 /* A page's newest bytes. Pages of zeros have none. */
 struct page {
@@ -28,15 +31,22 @@ struct thread {
 	uint8_t *xsave;
 };
 
+/* Where the heap of a process ends. */
+struct heap {
+	uint32_t pid;
+	uint64_t end;
+};
+
 struct rrc_copy {
 	struct page *pages; /* hashed, a power of two */
 	size_t npages, size;
-	struct rrc_rec **calls;
-	size_t ncalls, calls_size, call_bytes;
+	struct rrc_copycalls calls;
 	struct thread *threads;
 	size_t nthreads;
 	struct rrc_delta_stack *stacks;
 	size_t nstacks;
+	struct heap *heaps;
+	size_t nheaps;
 	size_t data_bytes;
 };
 
@@ -71,12 +81,30 @@ void rrc_copy_free(struct rrc_copy *c)
 	for (size_t i = 0; i < c->size; i++)
 		free(c->pages[i].data);
 	free(c->pages);
-	for (size_t i = 0; i < c->ncalls; i++)
-		free(c->calls[i]);
-	free(c->calls);
+	rrc_copycalls_free(&c->calls);
 	free_threads(c->threads, c->nthreads);
 	free(c->stacks);
+	free(c->heaps);
 	free(c);
+}
+
+static struct heap *heap_of(const struct rrc_copy *c, uint32_t pid)
+{
+	for (size_t i = 0; i < c->nheaps; i++)
+		if (c->heaps[i].pid == pid)
+			return &c->heaps[i];
+	return NULL;
+}
+
+int rrc_copy_heap(struct rrc_copy *c, uint32_t pid, uint64_t end)
+{
+	struct heap *bigger = realloc(c->heaps, (c->nheaps + 1) * sizeof(*bigger));
+
+	if (!bigger)
+		return -ENOMEM;
+	c->heaps = bigger;
+	bigger[c->nheaps++] = (struct heap){ pid, end };
+	return 0;
 }
 
 static void free_epoch(struct epoch *e)
@@ -153,7 +181,8 @@ static int on_page(void *ctx, uint32_t pid, uint64_t addr, const uint8_t *data,
 	return 0;
 }
 
-static int read_calls(struct epoch *e, const void *log, size_t len, struct rrc_error *err)
+static int read_calls(const struct rrc_copy *copy, struct epoch *e, const void *log, size_t len,
+		      struct rrc_error *err)
 {
 	const struct rrc_rec *rec;
 	size_t off = 0;
@@ -163,7 +192,7 @@ static int read_calls(struct epoch *e, const void *log, size_t len, struct rrc_e
 
 		if (c == RRC_CARRY_NOTHING)
 			continue;
-		if (c == RRC_CARRY_WHOLE)
+		if (c == RRC_CARRY_WHOLE || (rec->nr == RRC_NR_brk && !heap_of(copy, rec->pid)))
 			return rrc_fail(err, EOPNOTSUPP, "%s needs a whole checkpoint",
 					rec->kind == RRC_REC_SYSCALL ? rrc_sysname(rec->nr)
 								     : "a record that is no call");
@@ -243,7 +272,17 @@ static void forget(struct rrc_copy *c, uint32_t pid, uint64_t start, uint64_t le
 
 static void forget_by(struct rrc_copy *c, const struct rrc_rec *rec)
 {
+	struct heap *h;
+	uint64_t start;
+
 	switch (rec->nr) {
+	case RRC_NR_brk:
+		h = heap_of(c, rec->pid);
+		start = RRC_PAGE_UP((uint64_t)rec->ret);
+		if (start < h->end)
+			forget(c, rec->pid, start, h->end - start);
+		h->end = (uint64_t)rec->ret;
+		break;
 	case RRC_NR_munmap:
 		forget(c, rec->pid, rec->args[0], rec->args[1]);
 		break;
@@ -294,29 +333,18 @@ static int room(struct rrc_copy *c, const struct epoch *e)
 {
 	struct rrc_delta_stack *stacks =
 		realloc(c->stacks, (c->nstacks + e->nstacks + 1) * sizeof(*stacks));
-	size_t size = c->ncalls + e->ncalls + 1;
-	struct rrc_rec **calls;
 
 	if (!stacks)
 		return -ENOMEM;
 	c->stacks = stacks;
-	if (size > c->calls_size) {
-		size = rrc_max(size, c->calls_size * 2);
-		calls = realloc(c->calls, size * sizeof(*calls));
-		if (!calls)
-			return -ENOMEM;
-		c->calls = calls;
-		c->calls_size = size;
-	}
-	return reserve(c, e->npages);
+	return rrc_copycalls_reserve(&c->calls, e->ncalls) ? -ENOMEM : reserve(c, e->npages);
 }
 
 static void take_epoch(struct rrc_copy *c, struct epoch *e)
 {
 	for (size_t i = 0; i < e->ncalls; i++) {
 		forget_by(c, e->calls[i]);
-		c->call_bytes += e->calls[i]->size;
-		c->calls[c->ncalls++] = e->calls[i];
+		rrc_copycalls_add(&c->calls, e->calls[i]);
 	}
 	e->ncalls = 0;
 	for (size_t i = 0; i < e->npages; i++)
@@ -335,7 +363,7 @@ int rrc_copy_add(struct rrc_copy *c, const void *log, size_t log_len, const void
 {
 	struct epoch e = { 0 };
 	struct rrc_delta_reader r = { on_thread, on_stack, on_page, &e };
-	int ret = read_calls(&e, log, log_len, err);
+	int ret = read_calls(c, &e, log, log_len, err);
 
 	if (!ret)
 		ret = rrc_delta_read(delta, delta_len, &r, err);
@@ -349,7 +377,8 @@ int rrc_copy_add(struct rrc_copy *c, const void *log, size_t log_len, const void
 
 int rrc_copy_apply(const struct rrc_copy *c, struct rrc_advance *a, struct rrc_error *err)
 {
-	int ret = rrc_advance_calls(a, (const struct rrc_rec *const *)c->calls, c->ncalls, err);
+	int ret =
+		rrc_advance_calls(a, (const struct rrc_rec *const *)c->calls.list, c->calls.n, err);
 
 	for (size_t i = 0; i < c->nstacks && !ret; i++)
 		ret = rrc_advance_stack(a, &c->stacks[i], err);
@@ -364,14 +393,14 @@ int rrc_copy_apply(const struct rrc_copy *c, struct rrc_advance *a, struct rrc_e
 
 int rrc_copy_full(const struct rrc_copy *c)
 {
-	return c->ncalls > FULL_CALLS || c->data_bytes + c->call_bytes > FULL_BYTES;
+	return c->calls.n > FULL_CALLS || c->data_bytes + c->calls.bytes > FULL_BYTES;
 }
 
 struct rrc_copy_size rrc_copy_size(const struct rrc_copy *c)
 {
 	return (struct rrc_copy_size){
 		.pages = c->npages,
-		.calls = c->ncalls,
-		.bytes = c->data_bytes + c->call_bytes + c->size * sizeof(*c->pages),
+		.calls = c->calls.n,
+		.bytes = c->data_bytes + c->calls.bytes + c->size * sizeof(*c->pages),
 	};
 }

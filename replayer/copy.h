@@ -19,6 +19,10 @@ struct rrc_copy;
 struct rrc_copy *rrc_copy_new(void);
 void rrc_copy_free(struct rrc_copy *c);
 
+/* Where the heap of a process ends at the whole checkpoint: what brk(2) takes away cannot be told otherwise. Without
+ * it an epoch with such a call is refused. 0 or -ENOMEM. */
+int rrc_copy_heap(struct rrc_copy *c, uint32_t pid, uint64_t end);
+
 /* An epoch's log and its delta (checked): all of it or, on an error, nothing. */
 int rrc_copy_add(struct rrc_copy *c, const void *log, size_t log_len, const void *delta,
 		 size_t delta_len, struct rrc_error *err);

@@ -382,6 +382,11 @@ static int commit(struct incoming *in, const struct rrc_frame *f, struct rrc_err
 	return ret;
 }
 
+static int note_heap(void *ctx, uint32_t pid, uint64_t end)
+{
+	return rrc_copy_heap(ctx, pid, end);
+}
+
 /* After the answer, since it takes as long as a restore. A failover waits at the lock meanwhile: what it would
  * have to do is being done. */
 static void warm_up(struct rrc_session *s)
@@ -405,6 +410,8 @@ static void warm_up(struct rrc_session *s)
 	if (!s->ended) {
 		ro.now_ns = rrc_now_ns(CLOCK_MONOTONIC) + (uint64_t)s->skew_ns;
 		s->warm = rrc_warm_new(&ro, s->o->rootfs, layer, &err);
+		if (s->warm)
+			rrc_warm_heaps(s->warm, note_heap, s->copy);
 	}
 	pthread_mutex_unlock(&s->commit);
 	if (err.code)

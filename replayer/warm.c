@@ -13,6 +13,7 @@
 
 #include "advance.h"
 #include "carry.h"
+#include "ptrace.h"
 #include "reclog.h"
 #include "root.h"
 #include "timens.h"
@@ -113,6 +114,32 @@ struct rrc_warm *rrc_warm_new(struct rrc_restore_opts *o, const char *base, cons
 		return w;
 	rrc_warm_free(w);
 	return NULL;
+}
+
+/* Without a heap: 0, so that nothing lies behind its end. */
+static uint64_t heap_end(pid_t pid)
+{
+	char path[64], line[512];
+	rrc_autofclose FILE *f = NULL;
+	unsigned long long end = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (strstr(line, "[heap]"))
+			sscanf(line, "%*x-%llx", &end);
+	return end;
+}
+
+int rrc_warm_heaps(const struct rrc_warm *w, int (*tell)(void *ctx, uint32_t pid, uint64_t end),
+		   void *ctx)
+{
+	rrc_autofree pid_t *pids = NULL;
+	int n = rrc_pidns_processes(rrc_pidns_ino(w->init), &pids), ret = 0;
+
+	for (int i = 0; i < n && !ret; i++)
+		ret = tell(ctx, (uint32_t)rrc_ns_tid(pids[i]), heap_end(pids[i]));
+	return ret;
 }
 
 static int carried(const void *log, size_t len, const struct rrc_rec ***recs, size_t *n,

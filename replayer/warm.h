@@ -29,6 +29,10 @@ struct rrc_warm {
 struct rrc_warm *rrc_warm_new(struct rrc_restore_opts *o, const char *base, const char *layer,
 			      struct rrc_error *err);
 
+/* Where the heap of each of its processes ends (ids inside the container). Not 0: what `tell` returned. */
+int rrc_warm_heaps(const struct rrc_warm *w, int (*tell)(void *ctx, uint32_t pid, uint64_t end),
+		   void *ctx);
+
 /* One epoch: its log's calls and its delta. On an error the copy is good for nothing. */
 int rrc_warm_advance(struct rrc_warm *w, const void *log, size_t log_len, const void *delta,
 		     size_t delta_len, struct rrc_error *err);

@@ -13,6 +13,7 @@
 
 #include "advance.h"
 #include "copy.h"
+#include "copycalls.h"
 #include "guest.h"
 #include "ptrace.h"
 #include "reclog.h"
@@ -195,6 +196,36 @@ Test(copy, what_was_unmapped_is_forgotten)
 	rrc_copy_free(copy);
 }
 
+Test(copy, what_the_heap_gave_back_is_forgotten)
+{
+	static char bytes[RRC_DELTA_PAGE] = "x";
+	const uint8_t *pages[] = { (uint8_t *)bytes, (uint8_t *)bytes, (uint8_t *)bytes };
+	uint64_t addr[] = { 0x10000, 0x11000, 0x12000 };
+	struct help_log none = { 0 }, shrink = { 0 };
+	struct rrc_copy *copy = rrc_copy_new();
+	struct rrc_delta *first = rrc_delta_new(2, 1), *second = rrc_delta_new(3, 2);
+	struct rrc_error err = { 0 };
+	size_t len, full;
+	const void *d;
+
+	guest_call(&shrink, 1, RRC_NR_brk, 0x10800, 0x10800, 0, 0)->pid = 1;
+	rrc_delta_add_pages(first, 1, addr, pages, 3);
+	d = rrc_delta_bytes(first, &len);
+	cr_assert_eq(rrc_copy_add(copy, none.bytes, 0, d, len, &err), 0, "%s", err.msg);
+	full = rrc_copy_size(copy).bytes;
+	d = rrc_delta_bytes(second, &len);
+	cr_assert_lt(rrc_copy_add(copy, shrink.bytes, shrink.len, d, len, &err), 0,
+		     "nobody knows where the heap ended");
+	memset(&err, 0, sizeof(err));
+	cr_assert_eq(rrc_copy_heap(copy, 1, 0x12000), 0);
+	cr_assert_eq(rrc_copy_add(copy, shrink.bytes, shrink.len, d, len, &err), 0, "%s", err.msg);
+	/* One page of three: what is behind the heap's end is not its own. */
+	cr_assert_eq(rrc_copy_size(copy).bytes, full - RRC_DELTA_PAGE + shrink.len);
+	rrc_delta_free(first);
+	rrc_delta_free(second);
+	rrc_copy_free(copy);
+}
+
 Test(copy, an_epoch_that_cannot_be_carried_changes_nothing)
 {
 	struct help_log l = { 0 };
@@ -211,4 +242,65 @@ Test(copy, an_epoch_that_cannot_be_carried_changes_nothing)
 	cr_assert_eq(rrc_copy_size(copy).calls, 0u);
 	rrc_delta_free(d);
 	rrc_copy_free(copy);
+}
+
+static struct rrc_rec *kept(struct rrc_copycalls *c, unsigned int nr, int64_t ret, uint64_t a,
+			    uint64_t b, uint64_t d)
+{
+	struct rrc_rec *r = calloc(1, sizeof(*r));
+
+	*r = (struct rrc_rec){ .size = sizeof(*r),
+			       .kind = RRC_REC_SYSCALL,
+			       .pid = 1,
+			       .nr = (uint16_t)nr,
+			       .ret = ret,
+			       .args = { a, b, d } };
+	cr_assert_eq(rrc_copycalls_reserve(c, 1), 0);
+	rrc_copycalls_add(c, r);
+	return r;
+}
+
+Test(copycalls, a_descriptor_that_was_made_and_closed_leaves_nothing)
+{
+	struct rrc_copycalls c = { 0 };
+
+	kept(&c, RRC_NR_accept4, 9, 3, 0, 0);
+	kept(&c, RRC_NR_accept4, 10, 3, 0, 0);
+	kept(&c, RRC_NR_epoll_ctl, 0, 5, 1, 9);
+	kept(&c, RRC_NR_close, 0, 9, 0, 0);
+	cr_assert_eq(c.n, 1u);
+	cr_assert_eq(c.list[0]->ret, 10);
+	/* It was there before: that it is closed counts. */
+	kept(&c, RRC_NR_close, 0, 9, 0, 0);
+	cr_assert_eq(c.n, 2u);
+	rrc_copycalls_free(&c);
+}
+
+Test(copycalls, what_outlives_a_descriptor_stays)
+{
+	struct rrc_copycalls c = { 0 };
+
+	kept(&c, RRC_NR_openat, 9, (uint64_t)AT_FDCWD, 0, O_CREAT | O_RDWR);
+	kept(&c, RRC_NR_close, 0, 9, 0, 0);
+	cr_assert_eq(c.n, 2u, "the file that was made");
+	kept(&c, RRC_NR_openat, 9, (uint64_t)AT_FDCWD, 0, O_RDWR);
+	kept(&c, RRC_NR_write, 4, 9, 0, 4)->fdkind = RRC_FD_REG;
+	kept(&c, RRC_NR_close, 0, 9, 0, 0);
+	cr_assert_eq(c.n, 5u, "the bytes that were written");
+	kept(&c, RRC_NR_openat, 9, (uint64_t)AT_FDCWD, 0, O_RDONLY);
+	kept(&c, RRC_NR_dup, 11, 9, 0, 0);
+	kept(&c, RRC_NR_close, 0, 9, 0, 0);
+	cr_assert_eq(c.n, 8u, "the duplicate");
+	rrc_copycalls_free(&c);
+}
+
+Test(copycalls, advice_given_twice_is_kept_once)
+{
+	struct rrc_copycalls c = { 0 };
+
+	kept(&c, RRC_NR_madvise, 0, 0x1000, 0x1000, MADV_DONTNEED);
+	kept(&c, RRC_NR_madvise, 0, 0x3000, 0x1000, MADV_DONTNEED);
+	kept(&c, RRC_NR_madvise, 0, 0x1000, 0x1000, MADV_DONTNEED);
+	cr_assert_eq(c.n, 2u);
+	rrc_copycalls_free(&c);
 }

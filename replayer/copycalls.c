@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT
+/* Calls that a copy is to be given again, see copycalls.h. Descriptors are given their recorded numbers when a call
+ * makes them, so that leaving others out changes none. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "carry.h"
+#include "copycalls.h"
+#include "syscalls.h"
+#include "util.h"
+
+int rrc_copycalls_reserve(struct rrc_copycalls *c, size_t more)
+{
+	size_t size = rrc_max(c->n + more, c->size * 2);
+	struct rrc_rec **bigger;
+
+	if (c->n + more <= c->size)
+		return 0;
+	bigger = realloc(c->list, size * sizeof(*bigger));
+	if (!bigger)
+		return -ENOMEM;
+	c->list = bigger;
+	c->size = size;
+	return 0;
+}
+
+void rrc_copycalls_free(struct rrc_copycalls *c)
+{
+	for (size_t i = 0; i < c->n; i++)
+		free(c->list[i]);
+	free(c->list);
+	*c = (struct rrc_copycalls){ 0 };
+}
+
+/* ---- a descriptor's life ---- */
+
+/* Its result is this new descriptor, and nothing else came of it. */
+static bool makes(const struct rrc_rec *rec, int64_t fd)
+{
+	int how = rec->nr == RRC_NR_open ? 1 : 2;
+
+	if (rec->ret != fd || !(rrc_sysrow(rec->nr)->flags & RRC_ROW_FDRET))
+		return false;
+	switch (rec->nr) {
+	case RRC_NR_open:
+	case RRC_NR_openat:
+		return !(rec->args[how] & (O_CREAT | O_TRUNC));
+	case RRC_NR_accept:
+	case RRC_NR_accept4:
+	case RRC_NR_socket:
+	case RRC_NR_eventfd2:
+	case RRC_NR_timerfd_create:
+	case RRC_NR_epoll_create1:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool is_about(const struct rrc_rec *rec, uint64_t fd)
+{
+	unsigned int arg = rrc_sysrow(rec->nr)->fd;
+
+	return (arg < 6 && rec->args[arg] == fd) ||
+	       (rec->nr == RRC_NR_epoll_ctl && rec->args[2] == fd) || (int64_t)fd == rec->ret;
+}
+
+/* Gone with the descriptor that it was about. */
+static bool ends_with_it(const struct rrc_rec *rec, uint64_t fd)
+{
+	switch (rec->nr) {
+	case RRC_NR_lseek:
+	case RRC_NR_epoll_ctl:
+	case RRC_NR_setsockopt:
+	case RRC_NR_ioctl:
+	case RRC_NR_timerfd_settime:
+		return true;
+	case RRC_NR_fcntl:
+		return rec->args[1] == F_SETFL || rec->args[1] == F_SETFD;
+	default:
+		break;
+	}
+	switch (rrc_carry_of(rec)) {
+	case RRC_CARRY_READ:
+	case RRC_CARRY_WRITE:
+		return rec->fdkind == RRC_FD_ANON && rec->args[0] == fd;
+	case RRC_CARRY_OFFSET:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void leave_out(struct rrc_copycalls *c, size_t from, uint32_t pid, uint64_t fd)
+{
+	size_t to = from;
+
+	for (size_t i = from; i < c->n; i++) {
+		struct rrc_rec *rec = c->list[i];
+
+		if (rec->pid == pid && is_about(rec, fd)) {
+			c->bytes -= rec->size;
+			free(rec);
+		} else {
+			c->list[to++] = rec;
+		}
+	}
+	c->n = to;
+}
+
+/* A descriptor was closed whose making is in the list. true: both went, with what was between. */
+static bool closed(struct rrc_copycalls *c, const struct rrc_rec *rec)
+{
+	uint64_t fd = rec->args[0];
+
+	for (size_t i = c->n; i-- > 0;) {
+		const struct rrc_rec *r = c->list[i];
+
+		if (r->pid != rec->pid || !is_about(r, fd))
+			continue;
+		if (makes(r, (int64_t)fd)) {
+			leave_out(c, i, rec->pid, fd);
+			return true;
+		}
+		if (!ends_with_it(r, fd))
+			return false;
+	}
+	return false;
+}
+
+/* ---- memory that was given back ---- */
+
+/* The same advice again: what it did before is as if it had not been, but for memory that was moved meanwhile. */
+static void advised(struct rrc_copycalls *c, const struct rrc_rec *rec)
+{
+	for (size_t i = c->n; i-- > 0;) {
+		struct rrc_rec *r = c->list[i];
+
+		if (r->pid != rec->pid)
+			continue;
+		if (r->nr == RRC_NR_mremap)
+			return;
+		if (r->nr != RRC_NR_madvise || memcmp(r->args, rec->args, 3 * sizeof(*r->args)))
+			continue;
+		c->bytes -= r->size;
+		free(r);
+		memmove(&c->list[i], &c->list[i + 1], (c->n - i - 1) * sizeof(struct rrc_rec *));
+		c->n--;
+		return;
+	}
+}
+
+void rrc_copycalls_add(struct rrc_copycalls *c, struct rrc_rec *rec)
+{
+	if (rec->nr == RRC_NR_close && closed(c, rec)) {
+		free(rec);
+		return;
+	}
+	if (rec->nr == RRC_NR_madvise && rec->args[2] == MADV_DONTNEED)
+		advised(c, rec);
+	c->bytes += rec->size;
+	c->list[c->n++] = rec;
+}

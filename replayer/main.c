@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "daemon.h"
+#include "fault.h"
 #include "log.h"
 #include "offline.h"
 #include "record.h"
@@ -164,7 +165,10 @@ int main(int argc, char **argv)
 	rrc_log_setup("rrc-replay", c.verbose ? RRC_LOG_DEBUG : RRC_LOG_INFO, c.d.listen != NULL);
 	signal(SIGPIPE, SIG_IGN);
 	allow_descriptors();
-	if (geteuid() && !c.dump)
+	if (rrc_fault_setup())
+		ret = rrc_fail_exit(&err, RRC_EXIT_USAGE, EINVAL,
+				    "RRC_FAULT names a place that there is not");
+	else if (geteuid() && !c.dump)
 		ret = rrc_fail_exit(&err, RRC_EXIT_HOST, EPERM,
 				    "this needs root: sudo rrc-replay …");
 	else if (c.d.listen)

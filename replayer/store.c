@@ -8,6 +8,7 @@
 #include <xxhash.h>
 
 #include "delta.h"
+#include "fault.h"
 #include "log.h"
 #include "reclog.h"
 #include "recording.h"
@@ -343,6 +344,7 @@ static int move_on(struct incoming *in, struct change *c, struct rrc_error *err)
 		ret = rrc_fail(err, ENOSPC, "so much has changed that a whole checkpoint is due");
 	if (!ret && s->warm)
 		ret = rrc_warm_advance(s->warm, c->log.buf, c->log.len, delta, len, err);
+	rrc_fault(RRC_FAULT_ADVANCED);
 	if (!ret)
 		ret = rrc_copy_add(s->copy, c->log.buf, c->log.len, delta, len, err);
 	if (!ret)
@@ -369,6 +371,7 @@ static int commit(struct incoming *in, const struct rrc_frame *f, struct rrc_err
 		ret = prepare_net(s, in->manifest, err);
 	if (ret)
 		return ret;
+	rrc_fault(RRC_FAULT_WHOLE);
 	pthread_mutex_lock(&s->commit);
 	/* With the failover waiting at the lock: it finds the old checkpoint or the new one. */
 	if (s->ended)
@@ -449,7 +452,9 @@ static int one_frame(struct incoming *in, struct rrc_link *bulk, struct rrc_erro
 		if (ret)
 			return ret;
 		tell_commit(in->s);
+		rrc_fault(RRC_FAULT_COMMITTED);
 		ret = rrc_link_send(bulk, RRC_FRAME_COMMITTED, NULL, 0, 0, f.aux);
+		rrc_fault(RRC_FAULT_ANSWERED);
 		if (!ret)
 			warm_up(in->s);
 		return ret;

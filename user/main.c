@@ -9,6 +9,7 @@
 #include "check.h"
 #include "container.h"
 #include "host.h"
+#include "fault.h"
 #include "log.h"
 #include "options.h"
 #include "prepare.h"
@@ -258,6 +259,8 @@ int main(int argc, char **argv)
 	if (!isatty(STDOUT_FILENO) && !c.o.command && c.action == ACT_PROTECT)
 		c.o.json = true;
 	rrc_log_setup("rrc-trace", c.o.verbose ? RRC_LOG_DEBUG : RRC_LOG_INFO, c.o.json);
-	ret = run(&c, &err);
+	ret = rrc_fault_setup() ? rrc_fail_exit(&err, RRC_EXIT_USAGE, EINVAL,
+						"RRC_FAULT names a place that there is not")
+				: run(&c, &err);
 	return ret < 0 ? rrc_log_error(&err) : ret;
 }

@@ -130,6 +130,7 @@ void rrc_conns_drop(struct rrc_engine *e)
 int rrc_engine_conn(struct rrc_engine *e, uint64_t cookie)
 {
 	struct held_conn **at = slot_of(e, cookie);
+	int sock;
 
 	if (!*at)
 		return -ENOENT;
@@ -137,5 +138,8 @@ int rrc_engine_conn(struct rrc_engine *e, uint64_t cookie)
 		drop(at);
 		return -ENOENT;
 	}
-	return fcntl((*at)->c.sock, F_DUPFD_CLOEXEC, 0);
+	sock = (*at)->c.sock;
+	(*at)->c.sock = -1;
+	drop(at);
+	return sock;
 }

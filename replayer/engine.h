@@ -80,8 +80,9 @@ int rrc_engine_run(struct rrc_engine *e, struct rrc_error *err);
 
 const struct rrc_engine_report *rrc_engine_report(const struct rrc_engine *e);
 
-/* A new descriptor of the socket that is this connection (its cookie on the primary, as in the log);
- * negative: the program holds none. */
+/* A descriptor of the socket that is this connection (its cookie on the primary, as in the log), the caller's from
+ * now on: the engine forgets it, since with many connections two each are too many. Negative: the program
+ * holds none. */
 int rrc_engine_conn(struct rrc_engine *e, uint64_t cookie);
 
 /* After a run that returned 0: contents of pipes put right, vDSOs restored, signals that were left

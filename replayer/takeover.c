@@ -218,6 +218,7 @@ static int go_live(struct takeover *t, struct rrc_error *err)
 		.lookup = lookup,
 		.ctx = t,
 	};
+	uint64_t begun, rebuilt;
 	char text[100];
 	int ret;
 
@@ -228,8 +229,10 @@ static int go_live(struct takeover *t, struct rrc_error *err)
 	ret = s->o->bridge ? rrc_netcfg_connect(s->hostif, s->o->bridge, err) : 0;
 	if (!ret)
 		ret = rrc_announce_now(&s->announcer, RRC_ANNOUNCEMENTS, err);
+	begun = rrc_now_ns(CLOCK_MONOTONIC);
 	if (!ret)
 		ret = rrc_takeover_connections(t->net, s->conns, &report, err);
+	rebuilt = rrc_now_ns(CLOCK_MONOTONIC);
 	if (!ret)
 		ret = rrc_engine_golive(t->engine, err);
 	t->live = rrc_now_ns(CLOCK_MONOTONIC);
@@ -238,15 +241,15 @@ static int go_live(struct takeover *t, struct rrc_error *err)
 	rrc_event(
 		"live",
 		"\"container\":%s,\"pid\":%d,\"warm\":%s,\"records\":%llu,\"restore_ms\":%.1f,\"replay_ms\":%.1f,"
-		"\"takeover_ms\":%.1f,\"attempts\":%u,\"connections\":%u,\"rebuilt\":%u,\"to_accept\":%u,"
+		"\"connections_ms\":%.1f,\"takeover_ms\":%.1f,\"attempts\":%u,\"connections\":%u,\"rebuilt\":%u,\"to_accept\":%u,"
 		"\"handshakes\":%u,\"datagrams\":%u,\"finishing\":%u,\"reset\":%u,"
 		"\"barrier_at\":%llu",
 		rrc_json_string(text, sizeof(text), s->name), t->init, t->warm ? "true" : "false",
 		(unsigned long long)t->report.passed, (double)(t->restored - t->began) / 1e6,
-		(double)(t->replayed - t->restored) / 1e6, (double)(t->live - t->began) / 1e6,
-		t->tries + 1, report.total, report.what[RRC_TAKEN_REBUILT],
-		report.what[RRC_TAKEN_REBORN], report.handshakes, report.datagrams,
-		report.what[RRC_TAKEN_FINISHING], report.what[RRC_TAKEN_RESET],
+		(double)(t->replayed - t->restored) / 1e6, (double)(rebuilt - begun) / 1e6,
+		(double)(t->live - t->began) / 1e6, t->tries + 1, report.total,
+		report.what[RRC_TAKEN_REBUILT], report.what[RRC_TAKEN_REBORN], report.handshakes,
+		report.datagrams, report.what[RRC_TAKEN_FINISHING], report.what[RRC_TAKEN_RESET],
 		(unsigned long long)t->report.barrier_at);
 	tell_connections(t, &report);
 	rrc_takeover_report_free(&report);

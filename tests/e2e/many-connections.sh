@@ -16,7 +16,7 @@ fails_over() {
 	local pid rc=0
 	"$LAB" down >/dev/null 2>&1
 	"$LAB" up || return 1
-	"$LAB" run srv --port 6379 -- redis-server --save '' --protected-mode no \
+	"$LAB" run srv --port 6379 -- redis-server --save '' --protected-mode no --maxclients $((n + 100)) \
 		--jemalloc-bg-thread no || return 1
 	(ulimit -Sn 1024; "$LAB" protect srv -- --epoch 10s) || return 1
 	mkfifo "$WORK/word"

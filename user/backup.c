@@ -125,6 +125,15 @@ int rrc_backup_bye(struct rrc_backup *b, int timeout_ms, struct rrc_error *err)
 						  "end of protection");
 }
 
+static int send_data(struct rrc_backup *b, const void *data, size_t len, struct rrc_error *err)
+{
+	int ret = rrc_link_send(&b->bulk, RRC_FRAME_CKPT_DATA, data, (uint32_t)len, 0, 0);
+
+	if (!ret)
+		ret = rrc_link_flush_wait(&b->bulk, RRC_BULK_TIMEOUT_MS);
+	return ret ? rrc_fail(err, ret, "sending a checkpoint: %s", strerror(-ret)) : 0;
+}
+
 static int send_file(struct rrc_backup *b, const char *dir, const char *name, uint64_t size,
 		     uint8_t *chunk, struct rrc_error *err)
 {
@@ -143,40 +152,66 @@ static int send_file(struct rrc_backup *b, const char *dir, const char *name, ui
 		if (n <= 0)
 			return rrc_fail(err, n ? errno : EIO, "%s: %s", path,
 					n ? strerror(errno) : "shorter than it was");
-		ret = rrc_link_send(&b->bulk, RRC_FRAME_CKPT_DATA, chunk, (uint32_t)n, 0, 0);
-		if (!ret)
-			ret = rrc_link_flush_wait(&b->bulk, RRC_BULK_TIMEOUT_MS);
+		ret = send_data(b, chunk, (size_t)n, err);
 		if (ret)
-			return rrc_fail(err, ret, "sending a checkpoint: %s", strerror(-ret));
+			return ret;
 		done += (uint64_t)n;
 	}
 	return 0;
 }
 
-int rrc_backup_send_checkpoint(struct rrc_backup *b, struct rrc_manifest *m, const char *dir,
-			       uint64_t *bytes, struct rrc_error *err)
+static int send_memory(struct rrc_backup *b, const uint8_t *bytes, size_t len,
+		       struct rrc_error *err)
+{
+	int ret = 0;
+
+	for (size_t at = 0; at < len && !ret; at += RRC_CHUNK)
+		ret = send_data(b, bytes + at, rrc_min(len - at, (size_t)RRC_CHUNK), err);
+	return ret;
+}
+
+static int send_files(struct rrc_backup *b, const struct rrc_checkpoint *c, const char *dir,
+		      uint64_t *bytes, struct rrc_error *err)
 {
 	rrc_autofree uint8_t *chunk = malloc(RRC_CHUNK);
-	uint64_t number = rrc_manifest_info(m)->number;
 	const struct rrc_manifest_file *file;
-	const uint8_t *payload;
 	size_t iter = 0, len;
-	struct rrc_frame f;
-	const void *head = rrc_manifest_bytes(m, &len);
-	int ret;
+	int ret = 0;
 
 	if (!chunk)
 		return rrc_fail(err, ENOMEM, "no memory to send a checkpoint");
+	while (!ret && (file = rrc_manifest_next(c->manifest, RRC_SECTION_FILE, &iter, &len))) {
+		const char *name = (const char *)(file + 1);
+
+		if (c->delta && !strcmp(name, RRC_DELTA_NAME)) {
+			const void *delta = rrc_delta_bytes(c->delta, &len);
+
+			ret = send_memory(b, delta, len, err);
+		} else {
+			ret = send_file(b, dir, name, file->size, chunk, err);
+		}
+		*bytes += file->size;
+	}
+	return ret;
+}
+
+int rrc_backup_send_checkpoint(struct rrc_backup *b, const struct rrc_checkpoint *c,
+			       const char *dir, uint64_t *bytes, struct rrc_error *err)
+{
+	uint64_t number = rrc_manifest_info(c->manifest)->number;
+	const uint8_t *payload;
+	size_t len;
+	struct rrc_frame f;
+	const void *head = rrc_manifest_bytes(c->manifest, &len);
+	int ret;
+
 	*bytes = len;
 	ret = rrc_link_send(&b->bulk, RRC_FRAME_CKPT_BEGIN, head, (uint32_t)len, 0, number);
 	if (ret)
 		return rrc_fail(err, ret, "sending a checkpoint: %s", strerror(-ret));
-	while ((file = rrc_manifest_next(m, RRC_SECTION_FILE, &iter, &len))) {
-		ret = send_file(b, dir, (const char *)(file + 1), file->size, chunk, err);
-		if (ret)
-			return ret;
-		*bytes += file->size;
-	}
+	ret = send_files(b, c, dir, bytes, err);
+	if (ret)
+		return ret;
 	ret = rrc_link_send(&b->bulk, RRC_FRAME_CKPT_COMMIT, NULL, 0, 0, number);
 	if (ret)
 		return rrc_fail(err, ret, "sending a checkpoint: %s", strerror(-ret));
@@ -185,7 +220,7 @@ int rrc_backup_send_checkpoint(struct rrc_backup *b, struct rrc_manifest *m, con
 		return rrc_wrap(err, "the backup did not commit checkpoint %llu",
 				(unsigned long long)number);
 	if (f.type == RRC_FRAME_REFUSE)
-		return rrc_fail(err, EIO, "the backup did not commit checkpoint %llu: %.*s",
+		return rrc_fail(err, ENOTSUP, "the backup did not commit checkpoint %llu: %.*s",
 				(unsigned long long)number, (int)f.raw, (const char *)payload);
 	if (f.type != RRC_FRAME_COMMITTED || f.aux != number)
 		return rrc_fail(err, EPROTO,

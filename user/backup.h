@@ -8,9 +8,9 @@
 
 #include <stdint.h>
 
+#include "checkpoint.h"
 #include "err.h"
 #include "link.h"
-#include "manifest.h"
 
 struct rrc_backup {
 	struct rrc_link log, bulk;
@@ -39,8 +39,8 @@ int rrc_backup_beat(struct rrc_backup *b, uint64_t now);
 /* Protection ends in good order; waits until the backup knows. */
 int rrc_backup_bye(struct rrc_backup *b, int timeout_ms, struct rrc_error *err);
 
-/* Sends a checkpoint and waits until it is committed. Blocks: for the checkpoint thread. */
-int rrc_backup_send_checkpoint(struct rrc_backup *b, struct rrc_manifest *m, const char *dir,
-			       uint64_t *bytes, struct rrc_error *err);
+/* Sends a checkpoint, its files from dir but for a delta, and waits until it is committed. Blocks: for the checkpoint thread. */
+int rrc_backup_send_checkpoint(struct rrc_backup *b, const struct rrc_checkpoint *c,
+			       const char *dir, uint64_t *bytes, struct rrc_error *err);
 
 #endif

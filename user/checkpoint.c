@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The checkpoint engine `stop`, see checkpoint.h. */
+/* What all checkpoint engines share, and the engine `stop`; see checkpoint.h and engines.h. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -9,38 +9,28 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 
-#include "checkpoint.h"
 #include "criu.h"
+#include "engines.h"
 #include "execwatch.h"
 #include "fsdelta.h"
 #include "host.h"
 #include "netcfg.h"
-#include "outside.h"
 #include "record.h"
-#include "sockets.h"
 #include "timens.h"
 #include "util.h"
 
 struct rrc_checkpointer {
 	struct rrc_checkpointer_opts o;
+	void *engine;
 	char criu[PATH_MAX];
 	int criu_net;
 	struct rrc_fsdelta *fs;
+	int files_due; /* some changed since the last whole checkpoint that the receiver has */
+	uint64_t kept; /* the last one is at the receiver: its number; 0: it is not */
+	uint64_t taken;
+	int taken_whole;
 	char net_text[RRC_NET_TEXT_MAX];
 	char command[4096];
-};
-
-/* One checkpoint in the making. */
-struct taking {
-	struct rrc_checkpointer *k;
-	uint64_t number;
-	int first;
-	const char *dir;
-	struct rrc_cut cut;
-	struct rrc_sockets sockets;
-	struct rrc_outside outside;
-	struct rrc_manifest *manifest;
-	uint64_t frozen_ns, resumed_ns;
 };
 
 static void read_command(pid_t pid, char *buf, size_t size)
@@ -84,6 +74,11 @@ struct rrc_checkpointer *rrc_checkpointer_new(const struct rrc_checkpointer_opts
 		}
 	}
 	read_command(c->pid, k->command, sizeof(k->command));
+	if (o->engine->open) {
+		k->engine = o->engine->open(&k->o, err);
+		if (!k->engine)
+			goto fail;
+	}
 	return k;
 fail:
 	rrc_checkpointer_free(k);
@@ -94,13 +89,15 @@ void rrc_checkpointer_free(struct rrc_checkpointer *k)
 {
 	if (!k)
 		return;
+	if (k->engine)
+		k->o.engine->close(k->engine);
 	if (k->criu_net >= 0)
 		close(k->criu_net);
 	rrc_fsdelta_free(k->fs);
 	free(k);
 }
 
-static int begin_manifest(struct taking *t, struct rrc_error *err)
+int rrc_taking_manifest(struct rrc_taking *t, uint32_t flags, struct rrc_error *err)
 {
 	const struct rrc_container *c = t->k->o.container;
 	struct rrc_manifest_info info = {
@@ -114,7 +111,7 @@ static int begin_manifest(struct taking *t, struct rrc_error *err)
 		.init_tid = 1,
 		.flags = (c->own_mntns ? RRC_MANIFEST_OWN_ROOT : 0u) |
 			 (c->own_mntns && !c->upper[0] ? RRC_MANIFEST_FS_WHOLE : 0u) |
-			 (t->k->o.passive ? RRC_MANIFEST_PASSIVE : 0u),
+			 (t->k->o.passive ? RRC_MANIFEST_PASSIVE : 0u) | flags,
 	};
 	struct rrc_manifest *m;
 	struct utsname u;
@@ -141,7 +138,7 @@ static int begin_manifest(struct taking *t, struct rrc_error *err)
 	return ret ? rrc_fail(err, ENOMEM, "no memory for a manifest") : 0;
 }
 
-static int save_conns(struct taking *t, struct rrc_error *err)
+static int save_conns(struct rrc_taking *t, struct rrc_error *err)
 {
 	char path[PATH_MAX];
 	rrc_autofree uint8_t *buf = NULL;
@@ -158,18 +155,35 @@ static int save_conns(struct taking *t, struct rrc_error *err)
 	return 0;
 }
 
+/* The container's files, which only a whole checkpoint has. */
+static int take_files(struct rrc_taking *t, struct rrc_error *err)
+{
+	struct rrc_checkpointer *k = t->k;
+	int ret;
+
+	k->files_due |= t->cut.files_changed;
+	if (!k->fs || !(t->first || k->files_due))
+		return 0;
+	if (t->first)
+		rrc_fsdelta_reset(k->fs);
+	ret = rrc_fsdelta_take(k->fs, t->dir, err);
+	return ret < 0 ? ret : 0;
+}
+
 /* Everything stands still: what must be read together is read here. */
-static int at_cut(struct taking *t, struct rrc_error *err)
+static int at_cut(struct rrc_taking *t, struct rrc_error *err)
 {
 	struct rrc_checkpointer *k = t->k;
 	struct rrc_netcfg net;
 	int ret = 0;
 
-	t->frozen_ns = rrc_now_ns(CLOCK_MONOTONIC);
+	t->times.pause = rrc_now_ns(CLOCK_MONOTONIC);
 	if (k->o.watch)
 		ret = rrc_execwatch_patch_frozen(k->o.watch, err);
 	if (ret >= 0)
-		ret = k->o.cut(k->o.ctx, t->number, &t->cut, err);
+		ret = k->o.cut_begin(k->o.ctx, t->number, 0);
+	if (ret >= 0)
+		ret = k->o.cut_end(k->o.ctx, &t->cut, err);
 	if (ret < 0)
 		return ret;
 	if (k->o.ifname && t->first) {
@@ -184,18 +198,16 @@ static int at_cut(struct taking *t, struct rrc_error *err)
 					  t->first || k->o.passive, err);
 	if (!ret && t->sockets.conns)
 		ret = save_conns(t, err);
-	if (!ret && k->fs && t->first)
-		rrc_fsdelta_reset(k->fs);
-	if (!ret && k->fs && (t->first || t->cut.files_changed)) {
-		ret = rrc_fsdelta_take(k->fs, t->dir, err);
-		ret = ret < 0 ? ret : 0;
-	}
-	return ret ? ret : begin_manifest(t, err);
+	if (!ret)
+		ret = take_files(t, err);
+	if (!ret && t->at_cut)
+		ret = t->at_cut(t->ctx, err);
+	return ret ? ret : rrc_taking_manifest(t, 0, err);
 }
 
 static int hook(void *ctx, enum rrc_criu_point point, struct rrc_error *err)
 {
-	struct taking *t = ctx;
+	struct rrc_taking *t = ctx;
 	int ret;
 
 	if (point == RRC_CRIU_FROZEN) {
@@ -206,11 +218,11 @@ static int hook(void *ctx, enum rrc_criu_point point, struct rrc_error *err)
 		return ret;
 	}
 	ret = t->k->o.resume(t->k->o.ctx, err);
-	t->resumed_ns = rrc_now_ns(CLOCK_MONOTONIC);
+	t->times.pause = rrc_now_ns(CLOCK_MONOTONIC) - t->times.pause;
 	return ret;
 }
 
-static int dump(struct taking *t, struct rrc_error *err)
+static int dump(struct rrc_taking *t, struct rrc_error *err)
 {
 	struct rrc_checkpointer *k = t->k;
 	const struct rrc_container *c = k->o.container;
@@ -249,30 +261,110 @@ static int dump(struct taking *t, struct rrc_error *err)
 	return ret;
 }
 
-struct rrc_manifest *rrc_checkpoint_take(struct rrc_checkpointer *k, uint64_t number, int first,
-					 const char *dir, struct rrc_checkpoint_times *times,
-					 struct rrc_error *err)
+int rrc_stop_whole(struct rrc_taking *t, struct rrc_error *err)
 {
-	struct taking t = { .k = k, .number = number, .first = first, .dir = dir };
-	uint64_t start = rrc_now_ns(CLOCK_MONOTONIC);
-	int ret = dump(&t, err);
+	int ret = dump(t, err);
 
 	if (!ret)
-		ret = rrc_manifest_add_files(t.manifest, dir, err);
-	if (!ret)
-		ret = rrc_manifest_save_dir(t.manifest, dir, err);
+		ret = rrc_manifest_add_files(t->manifest, t->dir, err);
+	return ret ? ret : rrc_manifest_save_dir(t->manifest, t->dir, err);
+}
+
+static int whole(void *engine, struct rrc_taking *t, struct rrc_error *err)
+{
+	(void)engine;
+	return rrc_stop_whole(t, err);
+}
+
+const struct rrc_ckpt_engine rrc_ckpt_stop = { .name = "stop", .whole = whole };
+
+/* Nobody has what was taken last: the next one is whole, and has all files. */
+static void start_over(struct rrc_checkpointer *k)
+{
+	k->kept = 0;
+	k->files_due = 1;
+	if (k->fs)
+		rrc_fsdelta_reset(k->fs);
+}
+
+static int take_whole(struct rrc_taking *t, struct rrc_error *err)
+{
+	struct rrc_checkpointer *k = t->k;
+	int ret = k->o.engine->whole(k->engine, t, err);
+
+	if (ret)
+		start_over(k);
+	return ret;
+}
+
+/* 1: there is none; else as rrc_checkpoint_take(). */
+static int take_delta(struct rrc_taking *t, enum rrc_checkpoint_again *again, struct rrc_error *err)
+{
+	struct rrc_checkpointer *k = t->k;
+	int ret;
+
+	if (!k->o.engine->delta || !k->kept || rrc_changes_whole(k->o.changes, NULL, NULL))
+		return 1;
+	t->after = k->kept;
+	ret = k->o.engine->delta(k->engine, t, err);
+	k->files_due |= t->cut.files_changed;
+	if (!ret || ret == -EBUSY) {
+		*again = RRC_AGAIN_SOON;
+		return ret;
+	}
+	k->kept = 0;
+	*again = RRC_AGAIN_WHOLE;
+	return ret;
+}
+
+int rrc_checkpoint_take(struct rrc_checkpointer *k, uint64_t number, enum rrc_checkpoint_kind kind,
+			const char *dir, struct rrc_checkpoint *c, enum rrc_checkpoint_again *again,
+			struct rrc_error *err)
+{
+	struct rrc_taking t = { .k = k,
+				.o = &k->o,
+				.number = number,
+				.first = kind == RRC_CHECKPOINT_FIRST,
+				.dir = dir };
+	uint64_t start = rrc_now_ns(CLOCK_MONOTONIC);
+	int ret = kind == RRC_CHECKPOINT_ANY ? take_delta(&t, again, err) : 1;
+
+	if (ret == 1) {
+		*again = RRC_AGAIN_LATER;
+		ret = take_whole(&t, err);
+	}
 	rrc_sockets_free(&t.sockets);
 	if (ret) {
-		/* The files that this one read as changed are in no checkpoint: the next takes them all. */
-		if (k->fs)
-			rrc_fsdelta_reset(k->fs);
 		rrc_manifest_free(t.manifest);
-		rrc_wrap(err, "checkpoint %llu", (unsigned long long)number);
-		return NULL;
+		rrc_delta_free(t.delta);
+		return rrc_wrap(err, "checkpoint %llu", (unsigned long long)number);
 	}
-	*times = (struct rrc_checkpoint_times){
-		.whole = rrc_now_ns(CLOCK_MONOTONIC) - start,
-		.pause = t.resumed_ns - t.frozen_ns,
-	};
-	return t.manifest;
+	k->taken = number;
+	k->taken_whole = !t.delta;
+	*c = (struct rrc_checkpoint){ t.manifest, t.delta, t.times };
+	c->times.whole = rrc_now_ns(CLOCK_MONOTONIC) - start;
+	return 0;
+}
+
+void rrc_checkpoint_free(struct rrc_checkpoint *c)
+{
+	rrc_manifest_free(c->manifest);
+	rrc_delta_free(c->delta);
+	memset(c, 0, sizeof(*c));
+}
+
+void rrc_checkpoint_settled(struct rrc_checkpointer *k, int kept)
+{
+	if (!kept && k->taken_whole)
+		start_over(k);
+	else if (k->taken_whole)
+		k->files_due = 0;
+	k->kept = kept ? k->taken : 0;
+}
+
+void rrc_checkpointer_explain(struct rrc_checkpointer *k, void (*tell)(void *ctx, const char *name),
+			      void *ctx)
+{
+	if (k->o.engine->explain)
+		k->o.engine->explain(k->engine, tell, ctx);
 }

@@ -169,6 +169,8 @@ static int append(struct rrc_collector *c, const struct rrc_rec *rec)
 	memcpy(at, rec, rec->size);
 	if (rec->flags & RRC_F_BARRIER)
 		barrier(c, rec);
+	if (c->o.changes)
+		rrc_changes_note(c->o.changes, rec);
 	c->len += rec->size;
 	c->pos += rec->size;
 	c->stats.records++;
@@ -276,6 +278,8 @@ int rrc_collector_cut(struct rrc_collector *c, uint64_t number, uint64_t stamp, 
 		c->barrier = c->barrier_after_cut;
 	c->barrier_after_cut = RRC_NO_BARRIER;
 	c->files_changed = 0;
+	if (c->o.changes)
+		rrc_changes_cut(c->o.changes);
 	c->emitting = 1;
 	ret = append_made(c, RRC_REC_CUT, number, 0, 0);
 	rrc_locks_on(c->locks);

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "changes.h"
 #include "err.h"
 #include "locks.h"
 #include "record.h"
@@ -21,6 +22,7 @@ struct rrc_locklog;
 struct rrc_collector_opts {
 	struct rrc_recorder *recorder;
 	uint64_t pidns;
+	struct rrc_changes *changes; /* sees all records; may be NULL */
 	/* A frame is ready: position of its first byte is known to the frame. Non-zero is an error. */
 	int (*emit)(void *ctx, const void *frame, size_t len);
 	void *ctx;

@@ -14,7 +14,7 @@
 #include <sys/user.h>
 #include <sys/wait.h>
 
-#include "execwatch.h"
+#include "execwatch_int.h"
 #include "locklog.h"
 #include "newprogram.h"
 #include "ptrace.h"
@@ -24,48 +24,9 @@
 #define RRC_WATCH_OPTIONS                                                                      \
 	(PTRACE_O_TRACEEXEC | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | \
 	 PTRACE_O_TRACESYSGOOD)
-#define RRC_CALL_STOP	(SIGTRAP | 0x80)
-#define RRC_RELEASE_MS	2000 /* a vfork parent cannot be stopped before its child has executed */
 #define RRC_PATCH_TRIES 100 /* a thread is in the vDSO for nanoseconds */
 
-enum command {
-	CMD_NONE,
-	CMD_RELEASE,
-	CMD_RESUME,
-	CMD_SYNC,
-	CMD_STOP
-};
-
-enum starting {
-	START_NOT,
-	START_EXEC,
-	START_FORK
-};
-
-struct tracee {
-	pid_t tid;
-	int stopped; /* at a ptrace stop while releasing; sig is what to go on with */
-	int sig;
-	enum starting starting; /* until it records by itself each call is looked at */
-};
-
-struct rrc_execwatch {
-	uint64_t pidns;
-	struct rrc_execwatch_calls calls;
-	pthread_t thread;
-	int command_fd, sigchld_fd;
-	pthread_mutex_t lock;
-	pthread_cond_t done;
-	enum command command;
-	int undo, result;
-	pid_t init;
-	int init_reaped, init_status;
-	struct rrc_error err;
-	struct tracee *tracees;
-	size_t count, size;
-};
-
-static struct tracee *find(struct rrc_execwatch *w, pid_t tid)
+static struct rrc_tracee *find(struct rrc_execwatch *w, pid_t tid)
 {
 	for (size_t i = 0; i < w->count; i++)
 		if (w->tracees[i].tid == tid)
@@ -73,28 +34,28 @@ static struct tracee *find(struct rrc_execwatch *w, pid_t tid)
 	return NULL;
 }
 
-static struct tracee *add(struct rrc_execwatch *w, pid_t tid)
+static struct rrc_tracee *add(struct rrc_execwatch *w, pid_t tid)
 {
-	struct tracee *t = find(w, tid);
+	struct rrc_tracee *t = find(w, tid);
 
 	if (t)
 		return t;
 	if (w->count == w->size) {
 		size_t size = w->size ? w->size * 2 : 64;
-		struct tracee *bigger = realloc(w->tracees, size * sizeof(*bigger));
+		struct rrc_tracee *bigger = realloc(w->tracees, size * sizeof(*bigger));
 
 		if (!bigger)
 			return NULL;
 		w->tracees = bigger;
 		w->size = size;
 	}
-	w->tracees[w->count] = (struct tracee){ .tid = tid };
+	w->tracees[w->count] = (struct rrc_tracee){ .tid = tid };
 	return &w->tracees[w->count++];
 }
 
 static void forget(struct rrc_execwatch *w, pid_t tid)
 {
-	struct tracee *t = find(w, tid);
+	struct rrc_tracee *t = find(w, tid);
 
 	if (t)
 		*t = w->tracees[--w->count];
@@ -170,7 +131,7 @@ static int change_process(pid_t pid, int patch, int keep, struct rrc_error *err)
 	}
 }
 
-static void on_exec(struct rrc_execwatch *w, struct tracee *t, pid_t pid)
+static void on_exec(struct rrc_execwatch *w, struct rrc_tracee *t, pid_t pid)
 {
 	unsigned long former = 0;
 
@@ -199,12 +160,12 @@ static int hand_over(struct rrc_execwatch *w, pid_t pid, int executed)
 	return taken != RRC_LOCKS_PARENTS;
 }
 
-/* One stop of one tracee: goes on, or stays where it is while releasing. */
-static void on_stop(struct rrc_execwatch *w, pid_t tid, int status, int releasing)
+/* One stop of one tracee: goes on, or stays where it is. */
+static void on_stop(struct rrc_execwatch *w, pid_t tid, int status, enum rrc_watch_way way)
 {
 	int event = status >> 16, sig = WSTOPSIG(status);
 	int known = find(w, tid) != NULL;
-	struct tracee *t = add(w, tid);
+	struct rrc_tracee *t = add(w, tid);
 
 	if (event == PTRACE_EVENT_EXEC) {
 		on_exec(w, t, tid);
@@ -217,8 +178,9 @@ static void on_stop(struct rrc_execwatch *w, pid_t tid, int status, int releasin
 	} else if (t && event && event != PTRACE_EVENT_STOP) {
 		t->starting = START_NOT; /* it makes others: the library did not come */
 	}
-	if (releasing && t) {
+	if (t && (way == WATCH_RELEASE || (way == WATCH_FREEZE && event == PTRACE_EVENT_STOP))) {
 		t->stopped = 1;
+		t->group = event == PTRACE_EVENT_STOP && sig != SIGTRAP;
 		t->sig = event || sig == RRC_CALL_STOP ? 0 : sig;
 		return;
 	}
@@ -229,14 +191,14 @@ static void on_stop(struct rrc_execwatch *w, pid_t tid, int status, int releasin
 		       (void *)(long)(event || sig == RRC_CALL_STOP ? 0 : sig));
 }
 
-static void reap_stops(struct rrc_execwatch *w, int releasing)
+void rrc_watch_reap(struct rrc_execwatch *w, enum rrc_watch_way way)
 {
 	int status;
 	pid_t tid;
 
 	while ((tid = waitpid(-1, &status, __WALL | __WNOTHREAD | WNOHANG)) > 0) {
 		if (WIFSTOPPED(status)) {
-			on_stop(w, tid, status, releasing);
+			on_stop(w, tid, status, way);
 			continue;
 		}
 		forget(w, tid);
@@ -247,58 +209,12 @@ static void reap_stops(struct rrc_execwatch *w, int releasing)
 	}
 }
 
-static void drain_fd(int fd)
+void rrc_watch_drain_fd(int fd)
 {
 	char buf[1024];
 
 	while (read(fd, buf, sizeof(buf)) > 0)
 		;
-}
-
-static int all_stopped(const struct rrc_execwatch *w)
-{
-	for (size_t i = 0; i < w->count; i++)
-		if (!w->tracees[i].stopped)
-			return 0;
-	return 1;
-}
-
-static int do_release(struct rrc_execwatch *w)
-{
-	uint64_t end = rrc_now_ns(CLOCK_MONOTONIC) + RRC_RELEASE_MS * 1000000ull;
-	int ret = 0;
-
-	for (size_t i = 0; i < w->count; i++) {
-		w->tracees[i].stopped = 0;
-		ptrace(PTRACE_INTERRUPT, w->tracees[i].tid, NULL, NULL);
-	}
-	for (;;) {
-		struct pollfd p = { w->sigchld_fd, POLLIN, 0 };
-		uint64_t now = rrc_now_ns(CLOCK_MONOTONIC);
-
-		reap_stops(w, 1);
-		if (all_stopped(w))
-			break;
-		if (now >= end) {
-			ret = rrc_fail(&w->err, EBUSY,
-				       "a thread of the container cannot be stopped");
-			break;
-		}
-		poll(&p, 1, (int)((end - now) / 1000000u) + 1);
-		drain_fd(w->sigchld_fd);
-	}
-	for (size_t i = 0; i < w->count; i++) {
-		struct tracee *t = &w->tracees[i];
-
-		if (t->stopped && !ret)
-			ptrace(PTRACE_DETACH, t->tid, NULL, (void *)(long)t->sig);
-		else if (t->stopped)
-			ptrace(PTRACE_CONT, t->tid, NULL, (void *)(long)t->sig);
-		t->stopped = 0;
-	}
-	if (!ret)
-		w->count = 0;
-	return ret;
 }
 
 /* Takes hold of all threads without stopping them; new ones can be born meanwhile, so until no more
@@ -373,27 +289,30 @@ static int first_patch(struct rrc_execwatch *w)
 
 static int do_stop(struct rrc_execwatch *w)
 {
-	int ret = do_release(w);
+	int ret = rrc_watch_release(w);
 
 	return ret || !w->undo ? ret : rrc_execwatch_undo(w->pidns, &w->err);
 }
 
-static void run_command(struct rrc_execwatch *w, enum command c)
+static void run_command(struct rrc_execwatch *w, enum rrc_watch_command c)
 {
 	int ret = 0;
 
 	switch (c) {
 	case CMD_RELEASE:
-		ret = do_release(w);
+		ret = rrc_watch_release(w);
 		break;
 	case CMD_RESUME:
 		ret = do_resume(w);
+		break;
+	case CMD_FREEZE:
+		ret = rrc_watch_freeze(w);
 		break;
 	case CMD_STOP:
 		ret = do_stop(w);
 		break;
 	case CMD_SYNC:
-		reap_stops(w, 0);
+		rrc_watch_reap(w, WATCH_ON);
 		break;
 	case CMD_NONE:
 		return;
@@ -408,7 +327,7 @@ static void run_command(struct rrc_execwatch *w, enum command c)
 static void *watcher(void *arg)
 {
 	struct rrc_execwatch *w = arg;
-	enum command c = CMD_NONE;
+	enum rrc_watch_command c = CMD_NONE;
 
 	pthread_mutex_lock(&w->lock);
 	w->result = first_patch(w);
@@ -419,11 +338,11 @@ static void *watcher(void *arg)
 		struct pollfd p[2] = { { w->sigchld_fd, POLLIN, 0 }, { w->command_fd, POLLIN, 0 } };
 
 		poll(p, 2, -1);
-		drain_fd(w->sigchld_fd);
-		reap_stops(w, 0);
+		rrc_watch_drain_fd(w->sigchld_fd);
+		rrc_watch_reap(w, WATCH_ON);
 		if (!(p[1].revents & POLLIN))
 			continue;
-		drain_fd(w->command_fd);
+		rrc_watch_drain_fd(w->command_fd);
 		pthread_mutex_lock(&w->lock);
 		c = w->command;
 		pthread_mutex_unlock(&w->lock);
@@ -433,7 +352,7 @@ static void *watcher(void *arg)
 }
 
 /* Hands a command to the watcher's thread (ptrace belongs to one thread) and waits for its end. */
-static int command(struct rrc_execwatch *w, enum command c, struct rrc_error *err)
+static int command(struct rrc_execwatch *w, enum rrc_watch_command c, struct rrc_error *err)
 {
 	uint64_t one = 1;
 	int ret;
@@ -509,6 +428,12 @@ int rrc_execwatch_release(struct rrc_execwatch *w, struct rrc_error *err)
 int rrc_execwatch_resume(struct rrc_execwatch *w, struct rrc_error *err)
 {
 	return command(w, CMD_RESUME, err);
+}
+
+int rrc_execwatch_freeze(struct rrc_execwatch *w, struct rrc_freeze *f, struct rrc_error *err)
+{
+	w->freeze = f;
+	return command(w, CMD_FREEZE, err);
 }
 
 int rrc_execwatch_init_status(struct rrc_execwatch *w, int *status)

@@ -36,6 +36,16 @@ int rrc_execwatch_release(struct rrc_execwatch *w, struct rrc_error *err);
 /* Takes hold again, and patches what came meanwhile. */
 int rrc_execwatch_resume(struct rrc_execwatch *w, struct rrc_error *err);
 
+/* Stops all threads for as long as a function takes, which runs in the watcher's thread, so it may use ptrace on
+ * them; then they go on, whatever it returned. Signals that come meanwhile are kept. -EBUSY: a thread cannot be
+ * stopped, or not as a checkpoint wants it, within a few milliseconds: try again later. */
+struct rrc_freeze {
+	int (*frozen)(void *ctx, const pid_t *tids, size_t n, struct rrc_error *err);
+	void *ctx;
+	uint64_t asked_ns, frozen_ns, resumed_ns; /* CLOCK_MONOTONIC: filled */
+};
+int rrc_execwatch_freeze(struct rrc_execwatch *w, struct rrc_freeze *f, struct rrc_error *err);
+
 /* While everything is frozen by CRIU: patches what is not patched. Returns how many there were. */
 int rrc_execwatch_patch_frozen(struct rrc_execwatch *w, struct rrc_error *err);
 

@@ -14,6 +14,8 @@
 #define RRC_RETRY_NS  500000000ull /* after a checkpoint failed */
 #define RRC_STATUS_NS 500000000ull
 
+#define RRC_MOST_REFUSED 3
+
 int rrc_protect_watch(struct rrc_protect *p, int fd, uint32_t events)
 {
 	struct epoll_event e = { .events = events, .data.fd = fd };
@@ -121,8 +123,10 @@ static void on_answer(struct rrc_protect *p)
 
 int rrc_protect_begin_checkpoint(struct rrc_protect *p, struct rrc_error *err)
 {
+	enum rrc_checkpoint_kind kind = p->first		     ? RRC_CHECKPOINT_FIRST
+					: p->whole_due || !p->deltas ? RRC_CHECKPOINT_WHOLE
+								     : RRC_CHECKPOINT_ANY;
 	char dir[PATH_MAX];
-	int ret;
 
 	p->number++;
 	p->began = rrc_now_ns(CLOCK_MONOTONIC);
@@ -132,9 +136,7 @@ int rrc_protect_begin_checkpoint(struct rrc_protect *p, struct rrc_error *err)
 			  (unsigned long long)p->number) >= (int)sizeof(dir))
 		return rrc_fail(err, ENAMETOOLONG, "%s: name too long", p->run_dir);
 	rrc_event("checkpoint-begin", "\"epoch\":%llu", (unsigned long long)p->number);
-	ret = rrc_worker_begin(p->worker, p->number, p->first, dir, p->out ? NULL : &p->backup,
-			       err);
-	return ret;
+	return rrc_worker_begin(p->worker, p->number, kind, dir, p->out ? NULL : &p->backup, err);
 }
 
 static void became_protected(struct rrc_protect *p, uint64_t now)
@@ -146,29 +148,78 @@ static void became_protected(struct rrc_protect *p, uint64_t now)
 		  (unsigned long long)now);
 }
 
+/* A delta that failed harms nobody: a whole checkpoint is taken instead. Where that happens again and again
+ * nothing is won by trying. */
+static void delta_failed(struct rrc_protect *p, const struct rrc_worker_result *r)
+{
+	rrc_log(p->refused ? RRC_LOG_DEBUG : RRC_LOG_INFO, "%s", r->err.msg);
+	p->whole_due = r->again == RRC_AGAIN_WHOLE;
+	if (!r->refused || ++p->refused < RRC_MOST_REFUSED)
+		return;
+	p->deltas = 0;
+	p->epoch_ns = p->whole_ns;
+	rrc_log(RRC_LOG_WARN, "%s: from here on all checkpoints are whole ones: %s", p->name,
+		r->err.msg);
+}
+
+static void checkpoint_failed(struct rrc_protect *p, const struct rrc_worker_result *r)
+{
+	if (r->again != RRC_AGAIN_LATER) {
+		delta_failed(p, r);
+		return;
+	}
+	p->retry_at = rrc_now_ns(CLOCK_MONOTONIC) + RRC_RETRY_NS;
+	/* Without the first one there is nothing to go on with. */
+	if (!p->committed &&
+	    (p->out || r->err.exit == RRC_EXIT_HOST || r->err.exit == RRC_EXIT_FAILED)) {
+		p->err = r->err;
+		p->done = 1;
+	} else {
+		rrc_log(RRC_LOG_WARN, "%s", r->err.msg);
+	}
+}
+
+static void tell_checkpoint(struct rrc_protect *p, const struct rrc_worker_result *r, uint64_t now)
+{
+	const struct rrc_checkpoint_times *t = &r->times;
+
+	rrc_event(
+		"checkpoint",
+		"\"epoch\":%llu,\"pause_ms\":%.3f,\"whole_ms\":%.3f,\"bytes\":%llu,\"engine\":\"%s\","
+		"\"delta\":%s,\"pages\":%llu,\"live_pages\":%llu,\"rounds\":%llu,\"park_ms\":%.3f,"
+		"\"scan_ms\":%.3f,\"registers_ms\":%.3f,\"drain_ms\":%.3f,\"rest_ms\":%.3f",
+		(unsigned long long)r->number, (double)t->pause / 1e6, (double)t->whole / 1e6,
+		(unsigned long long)r->bytes, p->engine->name, r->delta ? "true" : "false",
+		(unsigned long long)t->pages, (unsigned long long)t->live_pages,
+		(unsigned long long)t->rounds, (double)t->park / 1e6, (double)t->scan / 1e6,
+		(double)t->registers / 1e6, (double)t->drain / 1e6, (double)t->rest / 1e6);
+	if (!r->delta || p->lengthened || now - p->began <= p->epoch_ns)
+		return;
+	p->lengthened = 1;
+	rrc_log(RRC_LOG_WARN,
+		"%s: a checkpoint took %llu ms: epochs get longer than asked for, the container runs on",
+		p->name, (unsigned long long)(now - p->began) / 1000000u);
+}
+
 static void on_checkpoint(struct rrc_protect *p, const struct rrc_worker_result *r)
 {
 	uint64_t now = rrc_now_ns(CLOCK_MONOTONIC);
 
 	if (r->ret) {
-		p->retry_at = now + RRC_RETRY_NS;
-		/* Without the first one there is nothing to go on with. */
-		if (!p->committed &&
-		    (p->out || r->err.exit == RRC_EXIT_HOST || r->err.exit == RRC_EXIT_FAILED)) {
-			p->err = r->err;
-			p->done = 1;
-		} else {
-			rrc_log(RRC_LOG_WARN, "%s", r->err.msg);
-		}
+		checkpoint_failed(p, r);
 		return;
 	}
 	p->first = 0;
 	p->committed = r->number;
 	p->committed_cut = r->cut_pos;
+	if (r->delta)
+		p->refused = 0;
+	else
+		p->whole_due = 0;
+	if (!r->delta)
+		p->whole_began = p->began;
 	rrc_collector_committed(p->collector, r->cut_pos);
-	rrc_event("checkpoint", "\"epoch\":%llu,\"pause_ms\":%.3f,\"whole_ms\":%.3f,\"bytes\":%llu",
-		  (unsigned long long)r->number, (double)r->times.pause / 1e6,
-		  (double)r->times.whole / 1e6, (unsigned long long)r->bytes);
+	tell_checkpoint(p, r, now);
 	if (p->state != RRC_STATE_PROTECTED && (p->have_backup || p->out))
 		became_protected(p, now);
 	rrc_protect_release(p, now);
@@ -186,9 +237,13 @@ static int checkpoint_due(const struct rrc_protect *p, uint64_t now)
 	if (rrc_worker_busy(p->worker) || now < p->retry_at || p->ended ||
 	    p->state == RRC_STATE_SILENT || (!p->have_backup && !p->out))
 		return 0;
-	if (p->first || barrier != UINT64_MAX)
+	if (p->first || p->whole_due || barrier != UINT64_MAX)
 		return 1;
-	return p->o->epoch_ns && now - p->began >= p->o->epoch_ns;
+	/* Where no delta can be made, the container is stopped for long: not as often. */
+	if (p->deltas && rrc_changes_whole(p->changes, NULL, NULL) &&
+	    now - p->whole_began < p->whole_ns)
+		return 0;
+	return p->epoch_ns && now - p->began >= p->epoch_ns;
 }
 
 void rrc_protect_status(struct rrc_protect *p, uint64_t now)

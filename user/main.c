@@ -25,6 +25,7 @@ enum {
 	OPT_BACKUP,
 	OPT_MODE,
 	OPT_EPOCH,
+	OPT_ENGINE,
 	OPT_LOSS,
 	OPT_DETACH,
 	OPT_CHECK,
@@ -48,7 +49,13 @@ static const struct argp_option options[] = {
 	{ "mode", OPT_MODE, "MODE", 0, "hybrid (default), or passive: replies wait for checkpoints",
 	  2 },
 	{ "epoch", OPT_EPOCH, "TIME", 0,
-	  "Between checkpoints: 500ms, 2s (default 1s); with -o only where needed", 2 },
+	  "Between checkpoints: 50ms, 2s (default 100ms where only changes are copied, else 1s; with -o "
+	  "where needed)",
+	  2 },
+	{ "checkpoint-engine", OPT_ENGINE, "ENGINE", 0,
+	  "precopy: what changed is copied while the container runs (Linux 6.7); stop: all of it, stopped "
+	  "(default: the first that this host can)",
+	  2 },
 	{ "on-backup-loss", OPT_LOSS, "WHAT", 0,
 	  "stop (default): hold replies; continue: go on unprotected", 2 },
 	{ "no-gate", OPT_NO_GATE, NULL, 0,
@@ -88,7 +95,6 @@ struct cli {
 	enum action action;
 	const char *detach;
 	const char *bundle;
-	bool epoch_given;
 };
 
 /* "500ms", "2s", "1.5s"; plain numbers are seconds. */
@@ -137,7 +143,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *st)
 	case OPT_EPOCH:
 		if (parse_time(arg, &o->epoch_ns))
 			argp_error(st, "--epoch %s: a time such as 500ms or 2s", arg);
-		c->epoch_given = true;
+		break;
+	case OPT_ENGINE:
+		o->engine = arg;
 		break;
 	case OPT_LOSS:
 		if (strcmp(arg, "stop") && strcmp(arg, "continue"))
@@ -251,11 +259,9 @@ int main(int argc, char **argv)
 	int ret;
 
 	argp_err_exit_status = RRC_EXIT_USAGE;
-	c.o.epoch_ns = 1000000000u;
+	c.o.epoch_ns = RRC_EPOCH_CHOOSE;
 	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &c);
 	check_usage(&argp, &c, argv[0]);
-	if (c.o.out && !c.epoch_given)
-		c.o.epoch_ns = 0;
 	if (!isatty(STDOUT_FILENO) && !c.o.command && c.action == ACT_PROTECT)
 		c.o.json = true;
 	rrc_log_setup("rrc-trace", c.o.verbose ? RRC_LOG_DEBUG : RRC_LOG_INFO, c.o.json);

@@ -26,7 +26,9 @@ struct rrc_options {
 	const char *out; /* directory, or NULL */
 	enum rrc_mode mode;
 	enum rrc_on_loss on_loss;
+	const char *engine; /* that takes checkpoints; NULL: the best that there is */
 	uint64_t epoch_ns; /* 0: checkpoints only where a barrier asks for one */
+#define RRC_EPOCH_CHOOSE UINT64_MAX
 	bool json;
 	bool no_gate; /* record and send, hold nothing: to measure what recording costs */
 	bool no_preload; /* the command is started without the in-process recorder */

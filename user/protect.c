@@ -23,6 +23,8 @@
 #define RRC_RUN_DIR    "/run/rrc"
 #define RRC_CONNECT_MS 3000
 #define RRC_BYE_MS     2000
+#define RRC_WHOLE_NS   1000000000ull /* from one whole checkpoint to the next, and */
+#define RRC_DELTA_NS   100000000ull /* from a delta to the next, unless somebody says otherwise */
 
 static void on_patched(void *ctx, pid_t pid)
 {
@@ -48,13 +50,15 @@ static enum rrc_locks_taken on_recording(void *ctx, const struct rrc_locklog *ll
 }
 
 /* The cut, in the main thread; every thread of the container is frozen. */
-static int on_cut(void *ctx, uint64_t number, struct rrc_cut *cut, struct rrc_error *err)
+static int on_cut(void *ctx, uint64_t number, int delta, struct rrc_cut *cut, struct rrc_error *err)
 {
 	struct rrc_protect *p = ctx;
 	int ret = rrc_protect_drain(p, rrc_now_ns(CLOCK_MONOTONIC));
 
 	if (ret)
 		return rrc_fail(err, ret, "the log cannot be read");
+	if (delta && rrc_changes_whole(p->changes, NULL, NULL))
+		return rrc_fail(err, ENOTSUP, "the log has what only a whole one can carry");
 	cut->files_changed = rrc_collector_files_changed(p->collector);
 	if (p->out)
 		ret = rrc_outdir_cut(p->out, number, err);
@@ -67,7 +71,8 @@ static int on_cut(void *ctx, uint64_t number, struct rrc_cut *cut, struct rrc_er
 		return rrc_fail(err, ret, "cannot place the cut: %s", strerror(-ret));
 	p->backup.sent = rrc_now_ns(CLOCK_MONOTONIC);
 	/* CRIU's parasite makes calls under the container's thread ids: not the program's. */
-	rrc_recorder_on(p->recorder, false);
+	if (!delta)
+		rrc_recorder_on(p->recorder, false);
 	cut->mono_ns = rrc_now_ns(CLOCK_MONOTONIC);
 	cut->real_ns = rrc_now_ns(CLOCK_REALTIME);
 	cut->boot_ns = rrc_now_ns(CLOCK_BOOTTIME);
@@ -83,6 +88,14 @@ static int on_resume(void *ctx, struct rrc_error *err)
 	if (p->o->mode == RRC_MODE_HYBRID)
 		rrc_recorder_on(p->recorder, true);
 	return 0;
+}
+
+/* From any thread: a word in shared memory. */
+static void on_record(void *ctx, int on)
+{
+	struct rrc_protect *p = ctx;
+
+	rrc_recorder_on(p->recorder, on);
 }
 
 /* The command brings the in-process recorder with it, what we start ourselves does not. */
@@ -194,6 +207,10 @@ static int open_recorder(struct rrc_protect *p, struct rrc_error *err)
 	if (ret)
 		return ret;
 	co.recorder = p->recorder;
+	p->changes = rrc_changes_new();
+	if (!p->changes)
+		return rrc_fail(err, ENOMEM, "no memory");
+	co.changes = p->changes;
 	p->collector = rrc_collector_new(&co, err);
 	p->hold = rrc_hold_new();
 	if (!p->collector || !p->hold)
@@ -213,17 +230,42 @@ static int open_recorder(struct rrc_protect *p, struct rrc_error *err)
 	return 0;
 }
 
+/* Deltas need a backup that keeps up with them, and every call in the log. */
+static int choose_engine(struct rrc_protect *p, struct rrc_error *err)
+{
+	const struct rrc_options *o = p->o;
+	int deltas = o->backup && o->mode == RRC_MODE_HYBRID;
+
+	p->engine = rrc_ckpt_engine_choose(o->engine ? o->engine : deltas ? NULL : "stop", err);
+	if (!p->engine)
+		return err->code;
+	p->deltas = deltas && p->engine->delta;
+	p->whole_ns = p->epoch_ns = o->epoch_ns;
+	if (o->epoch_ns == RRC_EPOCH_CHOOSE) {
+		p->whole_ns = o->out ? 0 : RRC_WHOLE_NS;
+		p->epoch_ns = p->deltas ? RRC_DELTA_NS : p->whole_ns;
+	}
+	return 0;
+}
+
 static int open_worker(struct rrc_protect *p, struct rrc_error *err)
 {
 	struct rrc_checkpointer_opts ko = {
+		.engine = p->engine,
 		.container = &p->container,
 		.watch = p->watch,
+		.changes = p->deltas ? p->changes : NULL,
 		.run_dir = p->run_dir,
 		.ifname = p->o->backup ? p->ifname : NULL,
 		.net_fd = p->net_fd,
 		.passive = p->o->mode == RRC_MODE_PASSIVE,
 	};
-	struct rrc_worker_calls calls = { .cut = on_cut, .resume = on_resume, .ctx = p };
+	struct rrc_worker_calls calls = {
+		.cut = on_cut,
+		.resume = on_resume,
+		.record = on_record,
+		.ctx = p,
+	};
 
 	p->worker = rrc_worker_new(&ko, &calls, err);
 	return p->worker ? 0 : err->code;
@@ -290,6 +332,8 @@ static int set_up(struct rrc_protect *p, struct rrc_error *err)
 	}
 	if (!ret)
 		ret = open_network(p, err);
+	if (!ret)
+		ret = choose_engine(p, err);
 	if (!ret)
 		ret = open_recorder(p, err);
 	if (!ret)
@@ -375,6 +419,7 @@ static void tear_down(struct rrc_protect *p, int silent)
 	rrc_backup_close(&p->backup);
 	rrc_worker_free(p->worker);
 	rrc_collector_free(p->collector);
+	rrc_changes_free(p->changes);
 	rrc_hold_free(p->hold);
 	if (p->recorder)
 		rrc_recorder_close(p->recorder);

@@ -10,6 +10,7 @@
 #include "collector.h"
 #include "container.h"
 #include "control.h"
+#include "engines.h"
 #include "execwatch.h"
 #include "gate.h"
 #include "hold.h"
@@ -37,6 +38,11 @@ struct rrc_protect {
 	int spawned;
 	struct rrc_recorder *recorder;
 	struct rrc_collector *collector;
+	struct rrc_changes *changes;
+	const struct rrc_ckpt_engine *engine;
+	int deltas; /* it can make them, and the receiver can use them */
+	uint64_t epoch_ns,
+		whole_ns; /* between checkpoints, and between whole ones; 0: only where needed */
 	struct rrc_gate *gate;
 	struct rrc_hold *hold;
 	struct rrc_execwatch *watch;
@@ -49,6 +55,10 @@ struct rrc_protect {
 	uint64_t number; /* of the checkpoint taken last */
 	uint64_t committed, committed_cut;
 	uint64_t began; /* when the newest checkpoint began */
+	uint64_t whole_began; /* … and the newest whole one */
+	int whole_due; /* a delta failed: at once */
+	unsigned int refused; /* deltas in a row that the backup did not want, or that failed */
+	int lengthened; /* said that checkpoints take longer than an epoch */
 	uint64_t retry_at; /* a failed checkpoint is not tried again before */
 	int first; /* the receiver has nothing yet */
 	int epoll, timer, signals, init_fd;

@@ -32,25 +32,38 @@ struct rrc_worker {
 	pthread_cond_t answered;
 	enum ask ask;
 	int answer;
+	int delta; /* of ASK_CUT */
 	struct rrc_cut cut;
 	struct rrc_error err;
 	/* the checkpoint in the making */
 	uint64_t number;
-	int first;
+	enum rrc_checkpoint_kind kind;
 	char dir[PATH_MAX];
 	struct rrc_backup *backup;
 	struct rrc_worker_result res;
 };
 
-static int ask_main(struct rrc_worker *w, enum ask ask, struct rrc_error *err)
+/* Two halves, so that whoever asks can do something else meanwhile. */
+static int ask_begin(struct rrc_worker *w, enum ask ask)
 {
 	uint64_t one = 1;
-	int ret;
+	int ret = 0;
 
 	pthread_mutex_lock(&w->lock);
 	w->ask = ask;
-	if (write(w->fd, &one, sizeof(one)) != sizeof(one))
+	if (write(w->fd, &one, sizeof(one)) != sizeof(one)) {
+		ret = -errno;
 		w->ask = ASK_NOTHING;
+	}
+	pthread_mutex_unlock(&w->lock);
+	return ret;
+}
+
+static int ask_end(struct rrc_worker *w, struct rrc_error *err)
+{
+	int ret;
+
+	pthread_mutex_lock(&w->lock);
 	while (w->ask != ASK_NOTHING)
 		pthread_cond_wait(&w->answered, &w->lock);
 	ret = w->answer;
@@ -60,20 +73,36 @@ static int ask_main(struct rrc_worker *w, enum ask ask, struct rrc_error *err)
 	return ret;
 }
 
-static int on_cut(void *ctx, uint64_t number, struct rrc_cut *cut, struct rrc_error *err)
+static int on_cut_begin(void *ctx, uint64_t number, int delta)
 {
 	struct rrc_worker *w = ctx;
-	int ret;
 
 	w->number = number;
-	ret = ask_main(w, ASK_CUT, err);
+	w->delta = delta;
+	return ask_begin(w, ASK_CUT);
+}
+
+static int on_cut_end(void *ctx, struct rrc_cut *cut, struct rrc_error *err)
+{
+	struct rrc_worker *w = ctx;
+	int ret = ask_end(w, err);
+
 	*cut = w->cut;
 	return ret;
 }
 
 static int on_resume(void *ctx, struct rrc_error *err)
 {
-	return ask_main(ctx, ASK_RESUME, err);
+	int ret = ask_begin(ctx, ASK_RESUME);
+
+	return ret ? rrc_fail(err, ret, "eventfd: %s", strerror(-ret)) : ask_end(ctx, err);
+}
+
+static void on_record(void *ctx, int on)
+{
+	struct rrc_worker *w = ctx;
+
+	w->calls.record(w->calls.ctx, on);
 }
 
 struct rrc_worker *rrc_worker_new(struct rrc_checkpointer_opts *ko,
@@ -91,8 +120,10 @@ struct rrc_worker *rrc_worker_new(struct rrc_checkpointer_opts *ko,
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->answered, NULL);
 	w->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	ko->cut = on_cut;
+	ko->cut_begin = on_cut_begin;
+	ko->cut_end = on_cut_end;
 	ko->resume = on_resume;
+	ko->record = on_record;
 	ko->ctx = w;
 	w->k = rrc_checkpointer_new(ko, err);
 	if (w->fd < 0 || !w->k) {
@@ -124,27 +155,38 @@ static int unlink_one(const char *path, const struct stat *st, int type, struct 
 	return 0;
 }
 
+static void send_it(struct rrc_worker *w, struct rrc_checkpoint *c)
+{
+	struct rrc_worker_result *r = &w->res;
+
+	r->cut_pos = rrc_manifest_info(c->manifest)->cut_pos;
+	r->times = c->times;
+	r->delta = c->delta != NULL;
+	if (w->backup)
+		r->ret = rrc_backup_send_checkpoint(w->backup, c, w->dir, &r->bytes, &r->err);
+	r->refused = r->ret == -ENOTSUP;
+	if (r->ret)
+		r->again = r->delta ? RRC_AGAIN_WHOLE : RRC_AGAIN_LATER;
+	rrc_checkpoint_settled(w->k, !r->ret);
+}
+
 static void *take(void *arg)
 {
 	struct rrc_worker *w = arg;
 	struct rrc_worker_result *r = &w->res;
-	struct rrc_manifest *m;
+	struct rrc_checkpoint c;
 
 	/* Anywhere but in the way of the thread that packets wait for, whose affinity we have from birth. */
 	sched_setaffinity(0, sizeof(w->home), &w->home);
-	m = rrc_checkpoint_take(w->k, w->number, w->first, w->dir, &r->times, &r->err);
-	if (!m) {
-		r->ret = r->err.code;
-	} else {
-		r->cut_pos = rrc_manifest_info(m)->cut_pos;
-		if (w->backup)
-			r->ret = rrc_backup_send_checkpoint(w->backup, m, w->dir, &r->bytes,
-							    &r->err);
-		rrc_manifest_free(m);
+	r->ret = rrc_checkpoint_take(w->k, w->number, w->kind, w->dir, &c, &r->again, &r->err);
+	r->refused = r->ret == -ENOSYS;
+	if (!r->ret) {
+		send_it(w, &c);
+		rrc_checkpoint_free(&c);
 	}
-	if (w->backup || r->ret)
+	if (!r->delta && (w->backup || r->ret))
 		nftw(w->dir, unlink_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-	ask_main(w, ASK_DONE, NULL);
+	ask_begin(w, ASK_DONE);
 	return NULL;
 }
 
@@ -158,14 +200,14 @@ int rrc_worker_busy(const struct rrc_worker *w)
 	return w->busy;
 }
 
-int rrc_worker_begin(struct rrc_worker *w, uint64_t number, int first, const char *dir,
-		     struct rrc_backup *b, struct rrc_error *err)
+int rrc_worker_begin(struct rrc_worker *w, uint64_t number, enum rrc_checkpoint_kind kind,
+		     const char *dir, struct rrc_backup *b, struct rrc_error *err)
 {
 	int ret;
 
 	memset(&w->res, 0, sizeof(w->res));
 	w->number = w->res.number = number;
-	w->first = first;
+	w->kind = kind;
 	w->backup = b;
 	snprintf(w->dir, sizeof(w->dir), "%s", dir);
 	ret = pthread_create(&w->thread, NULL, take, w);
@@ -187,7 +229,7 @@ int rrc_worker_serve(struct rrc_worker *w, struct rrc_worker_result *res)
 	memset(&w->err, 0, sizeof(w->err));
 	w->answer = 0;
 	if (ask == ASK_CUT)
-		w->answer = w->calls.cut(w->calls.ctx, w->number, &w->cut, &w->err);
+		w->answer = w->calls.cut(w->calls.ctx, w->number, w->delta, &w->cut, &w->err);
 	else if (ask == ASK_RESUME)
 		w->answer = w->calls.resume(w->calls.ctx, &w->err);
 	w->ask = ASK_NOTHING;
@@ -214,4 +256,9 @@ uint64_t rrc_worker_finish(struct rrc_worker *w)
 			whole = res.number;
 	}
 	return whole;
+}
+
+void rrc_worker_explain(struct rrc_worker *w, void (*tell)(void *ctx, const char *name), void *ctx)
+{
+	rrc_checkpointer_explain(w->k, tell, ctx);
 }

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: MIT */
+/* Written pages of another process, see dirty.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/userfaultfd.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "dirty.h"
+#include "mappings.h"
+#include "pagemap.h"
+#include "ptrace.h"
+#include "util.h"
+
+#define REGIONS	       4096u /* of one scan; more are asked for */
+#define FEW_PAGES      16u /* a run shorter than this is copied without asking what of it is there */
+#define MOST_UNWATCHED (16u << 20) /* bytes that are copied each time */
+
+struct rrc_dirty {
+	pid_t pid;
+	int uffd, pagemap, mem;
+	struct rrc_mappings maps;
+	struct rrc_page_region *found, *there;
+};
+
+/* ---- the descriptor ---- */
+
+static int open_api(int fd, struct rrc_error *err)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = RRC_UFFD_FEATURES };
+
+	if (ioctl(fd, UFFDIO_API, &api))
+		return rrc_fail(err, errno,
+				"this kernel cannot watch writes (userfaultfd, Linux 6.7): %s",
+				strerror(errno));
+	return 0;
+}
+
+/* Made in the process, since it is for the memory of who makes it. */
+static int steal_uffd(pid_t pid, pid_t tid, struct rrc_error *err)
+{
+	uint64_t make[6] = { O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY }, shut[6] = { 0 };
+	rrc_autoclose int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	long there, ret;
+	int fd, e;
+
+	if (pidfd < 0)
+		return rrc_fail(err, errno, "process %d: %s", pid, strerror(errno));
+	e = rrc_inject(tid, SYS_userfaultfd, make, &there, err);
+	if (e)
+		return e;
+	if (there < 0)
+		return rrc_fail(err, there, "process %d may not make a userfaultfd: %s", pid,
+				strerror((int)-there));
+	fd = (int)syscall(SYS_pidfd_getfd, pidfd, (int)there, 0);
+	e = errno;
+	shut[0] = (uint64_t)there;
+	if (rrc_inject(tid, SYS_close, shut, &ret, err) || fd < 0) {
+		if (fd >= 0)
+			close(fd);
+		return rrc_fail(err, e, "process %d: its userfaultfd: %s", pid, strerror(e));
+	}
+	return fd;
+}
+
+struct rrc_dirty *rrc_dirty_new(pid_t pid, pid_t tid, struct rrc_error *err)
+{
+	struct rrc_dirty *d = calloc(1, sizeof(*d));
+	char path[64];
+
+	if (!d) {
+		rrc_fail(err, ENOMEM, "no memory");
+		return NULL;
+	}
+	d->pid = pid;
+	d->pagemap = d->mem = d->uffd = -1;
+	d->found = malloc(REGIONS * sizeof(*d->found));
+	d->there = malloc(REGIONS * sizeof(*d->there));
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	d->pagemap = open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	d->mem = open(path, O_RDONLY | O_CLOEXEC);
+	if (!d->found || !d->there || d->pagemap < 0 || d->mem < 0) {
+		rrc_fail(err, errno, "process %d: %s", pid, strerror(errno));
+		goto fail;
+	}
+	if (rrc_mappings_open(&d->maps, pid, err))
+		goto fail;
+	d->uffd = steal_uffd(pid, tid, err);
+	if (d->uffd < 0 || open_api(d->uffd, err))
+		goto fail;
+	return d;
+fail:
+	rrc_dirty_free(d);
+	return NULL;
+}
+
+void rrc_dirty_free(struct rrc_dirty *d)
+{
+	if (!d)
+		return;
+	if (d->uffd >= 0)
+		close(d->uffd);
+	if (d->pagemap >= 0)
+		close(d->pagemap);
+	if (d->mem >= 0)
+		close(d->mem);
+	rrc_mappings_close(&d->maps);
+	free(d->found);
+	free(d->there);
+	free(d);
+}
+
+/* ---- mappings ---- */
+
+/* One that is watched already stays so: the kernel finds nothing to do. */
+static int watch(struct rrc_dirty *d, struct rrc_mapping *m)
+{
+	struct uffdio_register r = {
+		.range = { m->start, m->end - m->start },
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+
+	return ioctl(d->uffd, UFFDIO_REGISTER, &r) ? -errno : 0;
+}
+
+int rrc_dirty_map(struct rrc_dirty *d, struct rrc_error *err)
+{
+	uint64_t unwatched = 0;
+	int ret = rrc_mappings_read(&d->maps, err);
+
+	for (size_t i = 0; !ret && i < d->maps.n; i++) {
+		struct rrc_mapping *m = &d->maps.map[i];
+		int bad = m->kernels ? 0 : watch(d, m);
+
+		if (bad == -EPERM && m->shared && !(m->prot & PROT_WRITE))
+			bad = 0; /* of a file that is open for reading: nobody can write there */
+		if (bad == -ENOENT || bad == -ESRCH)
+			return rrc_fail(err, ESRCH, "process %d is gone", d->pid);
+		m->unwatched = bad != 0;
+		if (bad)
+			unwatched += m->end - m->start;
+	}
+	if (!ret && unwatched > MOST_UNWATCHED)
+		ret = rrc_fail(err, E2BIG,
+			       "process %d has %llu MB of memory whose writes cannot be watched",
+			       d->pid, (unsigned long long)(unwatched >> 20));
+	return ret;
+}
+
+int rrc_dirty_stack(struct rrc_dirty *d, uint64_t *start, uint64_t *end)
+{
+	for (size_t i = 0; i < d->maps.n; i++) {
+		if (!d->maps.map[i].stack)
+			continue;
+		*start = d->maps.map[i].start;
+		*end = d->maps.map[i].end;
+		return 1;
+	}
+	return 0;
+}
+
+uint64_t rrc_dirty_heap_end(const struct rrc_dirty *d)
+{
+	uint64_t end = 0;
+
+	for (size_t i = 0; i < d->maps.n; i++)
+		if (d->maps.map[i].heap)
+			end = d->maps.map[i].end;
+	return end;
+}
+
+uint64_t rrc_dirty_locklog(const struct rrc_dirty *d)
+{
+	for (size_t i = 0; i < d->maps.n; i++)
+		if (d->maps.map[i].locklog)
+			return d->maps.map[i].start;
+	return 0;
+}
+
+const char *rrc_dirty_unwatched_name(const struct rrc_dirty *d, size_t *iter)
+{
+	while (*iter < d->maps.n) {
+		const struct rrc_mapping *m = &d->maps.map[(*iter)++];
+
+		if (m->unwatched)
+			return m->name[0] ? m->name : "memory without a name";
+	}
+	return NULL;
+}
+
+/* ---- pages ---- */
+
+/* One page that the quick way does not reach: its program may not read it, or it is going away. */
+static int copy_slowly(struct rrc_dirty *d, uint64_t addr, uint8_t *to)
+{
+	return pread(d->mem, to, RRC_PAGE, (off_t)addr) == RRC_PAGE;
+}
+
+static int put_run(struct rrc_pages *p, uint64_t addr, const uint8_t *from, size_t n)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < n && !ret; i++)
+		ret = rrc_pages_put(p, addr + i * RRC_PAGE, from + i * RRC_PAGE);
+	return ret;
+}
+
+struct batch {
+	struct iovec from[RRC_PAGES_RUN];
+	int n;
+	size_t pages;
+};
+
+/* Copies what was gathered. A page that is not there any more is left out: whoever took it away is in the
+ * log, and its range is looked at because of that. */
+static int copy_batch(struct rrc_dirty *d, struct batch *b, struct rrc_pages *p, uint64_t *count)
+{
+	uint8_t *room = b->pages ? rrc_pages_room(p, b->pages) : NULL;
+	struct iovec to = { room, b->pages * RRC_PAGE };
+	size_t good, at = 0;
+	ssize_t got;
+	int ret = 0;
+
+	if (!b->pages)
+		return 0;
+	if (!room)
+		return -ENOMEM;
+	got = process_vm_readv(d->pid, &to, 1, b->from, (unsigned long)b->n, 0);
+	if (got < 0 && errno == ESRCH)
+		return -ESRCH;
+	good = got > 0 ? (size_t)got / RRC_PAGE : 0;
+	for (int i = 0; i < b->n && !ret; i++) {
+		uint64_t addr = (uint64_t)b->from[i].iov_base;
+		size_t n = b->from[i].iov_len / RRC_PAGE;
+		size_t whole = at + n <= good ? n : at < good ? good - at : 0;
+
+		ret = put_run(p, addr, room + at * RRC_PAGE, whole);
+		for (size_t k = whole; k < n && !ret; k++) {
+			uint8_t *page = room + (at + k) * RRC_PAGE;
+
+			if (copy_slowly(d, addr + k * RRC_PAGE, page))
+				ret = rrc_pages_put(p, addr + k * RRC_PAGE, page);
+		}
+		at += n;
+	}
+	*count += b->pages;
+	b->pages = 0;
+	b->n = 0;
+	return ret;
+}
+
+static int gather(struct rrc_dirty *d, struct batch *b, uint64_t start, uint64_t end,
+		  struct rrc_pages *p, uint64_t *count)
+{
+	while (start < end) {
+		size_t n = rrc_min((end - start) / RRC_PAGE, (uint64_t)RRC_PAGES_RUN - b->pages);
+
+		b->from[b->n++] = (struct iovec){ (void *)start, n * RRC_PAGE };
+		b->pages += n;
+		start += n * RRC_PAGE;
+		if (b->pages == RRC_PAGES_RUN) {
+			int ret = copy_batch(d, b, p, count);
+
+			if (ret)
+				return ret;
+		}
+	}
+	return 0;
+}
+
+/* Of [start, end) what has content. Reading the rest would give the program pages that it never touched. */
+static int gather_present(struct rrc_dirty *d, struct batch *b, uint64_t start, uint64_t end,
+			  struct rrc_pages *p, uint64_t *count)
+{
+	int ret = 0;
+	long n;
+
+	do {
+		n = rrc_pagemap_present(d->pagemap, start, end, d->there, REGIONS);
+		if (n < 0)
+			return (int)n;
+		for (long i = 0; i < n && !ret; i++)
+			ret = gather(d, b, d->there[i].start, d->there[i].end, p, count);
+		if (n)
+			start = d->there[n - 1].end;
+	} while (!ret && n == (long)REGIONS && start < end);
+	return ret;
+}
+
+static int failed(struct rrc_dirty *d, int ret, struct rrc_error *err)
+{
+	return ret ? rrc_fail(err, ret, "memory of process %d: %s", d->pid, strerror(-ret)) : 0;
+}
+
+/* Is all of it in mappings that we know? A stack grows without a call. */
+static bool known(const struct rrc_dirty *d, uint64_t start, uint64_t end)
+{
+	const struct rrc_mapping *m = rrc_mappings_at(&d->maps, start);
+
+	while (m && m->end < end)
+		m = rrc_mappings_at(&d->maps, m->end);
+	return m != NULL;
+}
+
+int rrc_dirty_begin(struct rrc_dirty *d, struct rrc_error *err)
+{
+	uint64_t start = 0;
+	long n;
+
+	do {
+		n = rrc_pagemap_written(d->pagemap, start, d->found, REGIONS);
+		if (n < 0)
+			return failed(d, (int)n, err);
+		if (n)
+			start = d->found[n - 1].end;
+	} while (n == (long)REGIONS);
+	return 0;
+}
+
+int rrc_dirty_collect(struct rrc_dirty *d, struct rrc_pages *p, uint64_t *count,
+		      struct rrc_error *err)
+{
+	struct batch b = { .n = 0 };
+	bool unknown = false;
+	uint64_t start = 0;
+	int ret = 0;
+	long n;
+
+	*count = 0;
+	do {
+		n = rrc_pagemap_written(d->pagemap, start, d->found, REGIONS);
+		if (n < 0)
+			return failed(d, (int)n, err);
+		for (long i = 0; i < n && !ret; i++) {
+			const struct rrc_page_region *r = &d->found[i];
+
+			unknown |= !known(d, r->start, r->end);
+			if (r->end - r->start < FEW_PAGES * RRC_PAGE)
+				ret = gather(d, &b, r->start, r->end, p, count);
+			else
+				ret = gather_present(d, &b, r->start, r->end, p, count);
+		}
+		if (n)
+			start = d->found[n - 1].end;
+	} while (!ret && n == (long)REGIONS);
+	if (!ret)
+		ret = copy_batch(d, &b, p, count);
+	if (!ret && unknown)
+		return rrc_dirty_map(d, err);
+	return failed(d, ret, err);
+}
+
+int rrc_dirty_range(struct rrc_dirty *d, uint64_t start, uint64_t end, struct rrc_pages *p,
+		    uint64_t *count, struct rrc_error *err)
+{
+	struct batch b = { .n = 0 };
+	int ret;
+
+	start &= ~(uint64_t)(RRC_PAGE - 1);
+	end = (end + RRC_PAGE - 1) & ~(uint64_t)(RRC_PAGE - 1);
+	rrc_pages_drop(p, start, end);
+	ret = gather_present(d, &b, start, end, p, count);
+	if (!ret)
+		ret = copy_batch(d, &b, p, count);
+	return failed(d, ret, err);
+}
+
+int rrc_dirty_unwatched(struct rrc_dirty *d, struct rrc_pages *p, uint64_t *count,
+			struct rrc_error *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < d->maps.n && !ret; i++)
+		if (d->maps.map[i].unwatched)
+			ret = rrc_dirty_range(d, d->maps.map[i].start, d->maps.map[i].end, p, count,
+					      err);
+	return ret;
+}
+
+/* ---- the host ---- */
+
+int rrc_dirty_probe(struct rrc_error *err)
+{
+	rrc_autoclose int fd =
+		(int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	rrc_autoclose int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	struct rrc_page_region r[1];
+	int ret;
+	long n;
+
+	if (fd < 0 || pagemap < 0)
+		return rrc_fail(err, errno, "no userfaultfd here: %s", strerror(errno));
+	ret = open_api(fd, err);
+	if (ret)
+		return ret;
+	/* Nothing is watched, so nothing is found: but the kernel knows the question. */
+	n = rrc_pagemap_written(pagemap, 0, r, 1);
+	return n < 0 ? rrc_fail(err, (int)n, "this kernel has no PAGEMAP_SCAN (Linux 6.7): %s",
+				strerror((int)-n))
+		     : 0;
+}

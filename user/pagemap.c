@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* PAGEMAP_SCAN, see pagemap.h. */
+#include <errno.h>
+#include <sys/ioctl.h>
+
+#include "pagemap.h"
+
+#define USER_END 0x7ffffffff000ull
+
+struct scan {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+_Static_assert(sizeof(struct scan) == 96, "struct pm_scan_arg");
+#define SCAN		_IOWR('f', 16, struct scan)
+#define SCAN_WP		(1u << 0)
+#define PAGE_IS_WRITTEN (1u << 1)
+#define PAGE_IS_PRESENT (1u << 3)
+#define PAGE_IS_SWAPPED (1u << 4)
+
+long rrc_pagemap_written(int pagemap, uint64_t start, struct rrc_page_region *r, size_t most)
+{
+	/* Exactly these masks take the kernel's short way; it passes over what is not watched. */
+	struct scan s = {
+		.size = sizeof(s),
+		.flags = SCAN_WP,
+		.start = start,
+		.end = USER_END,
+		.vec = (uint64_t)r,
+		.vec_len = most,
+		.category_mask = PAGE_IS_WRITTEN,
+		.return_mask = PAGE_IS_WRITTEN,
+	};
+	int n = ioctl(pagemap, SCAN, &s);
+
+	return n < 0 ? -errno : n;
+}
+
+long rrc_pagemap_present(int pagemap, uint64_t start, uint64_t end, struct rrc_page_region *r,
+			 size_t most)
+{
+	struct scan s = {
+		.size = sizeof(s),
+		.start = start,
+		.end = end,
+		.vec = (uint64_t)r,
+		.vec_len = most,
+		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.return_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+	};
+	int n = ioctl(pagemap, SCAN, &s);
+
+	return n < 0 ? -errno : n;
+}

@@ -8,6 +8,7 @@
 #include <sys/utsname.h>
 
 #include "backup.h"
+#include "fault.h"
 #include "util.h"
 
 #define RRC_CHUNK	    (1u << 20)
@@ -131,6 +132,7 @@ static int send_data(struct rrc_backup *b, const void *data, size_t len, struct 
 
 	if (!ret)
 		ret = rrc_link_flush_wait(&b->bulk, RRC_BULK_TIMEOUT_MS);
+	rrc_fault(RRC_FAULT_SENT_HALF);
 	return ret ? rrc_fail(err, ret, "sending a checkpoint: %s", strerror(-ret)) : 0;
 }
 
@@ -212,9 +214,11 @@ int rrc_backup_send_checkpoint(struct rrc_backup *b, const struct rrc_checkpoint
 	ret = send_files(b, c, dir, bytes, err);
 	if (ret)
 		return ret;
+	rrc_fault(RRC_FAULT_SENT);
 	ret = rrc_link_send(&b->bulk, RRC_FRAME_CKPT_COMMIT, NULL, 0, 0, number);
 	if (ret)
 		return rrc_fail(err, ret, "sending a checkpoint: %s", strerror(-ret));
+	rrc_fault(RRC_FAULT_ASKED);
 	ret = rrc_link_recv_wait(&b->bulk, &f, &payload, RRC_BULK_TIMEOUT_MS, err);
 	if (ret < 0)
 		return rrc_wrap(err, "the backup did not commit checkpoint %llu",

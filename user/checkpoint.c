@@ -11,6 +11,7 @@
 
 #include "criu.h"
 #include "engines.h"
+#include "fault.h"
 #include "execwatch.h"
 #include "fsdelta.h"
 #include "host.h"
@@ -180,10 +181,12 @@ static int at_cut(struct rrc_taking *t, struct rrc_error *err)
 	t->times.pause = rrc_now_ns(CLOCK_MONOTONIC);
 	if (k->o.watch)
 		ret = rrc_execwatch_patch_frozen(k->o.watch, err);
+	rrc_fault(RRC_FAULT_FROZEN);
 	if (ret >= 0)
 		ret = k->o.cut_begin(k->o.ctx, t->number, 0);
 	if (ret >= 0)
 		ret = k->o.cut_end(k->o.ctx, &t->cut, err);
+	rrc_fault(RRC_FAULT_CUT);
 	if (ret < 0)
 		return ret;
 	if (k->o.ifname && t->first) {

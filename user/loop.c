@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 
+#include "fault.h"
 #include "log.h"
 #include "protect_int.h"
 #include "util.h"
@@ -209,6 +210,7 @@ static void on_checkpoint(struct rrc_protect *p, const struct rrc_worker_result 
 		checkpoint_failed(p, r);
 		return;
 	}
+	rrc_fault(RRC_FAULT_HEARD);
 	p->first = 0;
 	p->committed = r->number;
 	p->committed_cut = r->cut_pos;

@@ -12,6 +12,7 @@
 #include "dirty.h"
 #include "engines.h"
 #include "execwatch.h"
+#include "fault.h"
 #include "locklog.h"
 #include "ptrace.h"
 #include "threads.h"
@@ -408,6 +409,7 @@ static int take_state(struct precopy *e, uint64_t began, struct rrc_error *err)
 	registers = rrc_now_ns(CLOCK_MONOTONIC);
 	cut = e->o->cut_end(e->o->ctx, &e->t->cut, ret ? NULL : err);
 	drained = rrc_now_ns(CLOCK_MONOTONIC);
+	rrc_fault(RRC_FAULT_CUT);
 	ret = ret ? ret : cut;
 	if (!ret)
 		ret = round_of(e, &left, err);
@@ -435,6 +437,7 @@ static int frozen(void *ctx, const pid_t *tids, size_t n, struct rrc_error *err)
 
 	if (ret)
 		return ret;
+	rrc_fault(RRC_FAULT_FROZEN);
 	ret = e->o->cut_begin(e->o->ctx, e->t->number, 1);
 	if (ret)
 		return rrc_fail(err, ENOTSUP, "cannot ask for a cut: %s", strerror(-ret));

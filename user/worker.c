@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "fault.h"
 #include "util.h"
 #include "worker.h"
 
@@ -162,6 +163,7 @@ static void send_it(struct rrc_worker *w, struct rrc_checkpoint *c)
 	r->cut_pos = rrc_manifest_info(c->manifest)->cut_pos;
 	r->times = c->times;
 	r->delta = c->delta != NULL;
+	rrc_fault(RRC_FAULT_RESUMED);
 	if (w->backup)
 		r->ret = rrc_backup_send_checkpoint(w->backup, c, w->dir, &r->bytes, &r->err);
 	r->refused = r->ret == -ENOTSUP;
@@ -178,6 +180,7 @@ static void *take(void *arg)
 
 	/* Anywhere but in the way of the thread that packets wait for, whose affinity we have from birth. */
 	sched_setaffinity(0, sizeof(w->home), &w->home);
+	rrc_fault(RRC_FAULT_BEGIN);
 	r->ret = rrc_checkpoint_take(w->k, w->number, w->kind, w->dir, &c, &r->again, &r->err);
 	r->refused = r->ret == -ENOSYS;
 	if (!r->ret) {

@@ -433,6 +433,24 @@ static void tell_commit(const struct rrc_session *s)
 		  size.calls, size.bytes, (unsigned long long)s->bytes);
 }
 
+/* A checkpoint that came whole and is not kept: the newest one is the one before, the other end hears why, and
+ * may send another. */
+static int refuse(struct incoming *in, struct rrc_link *bulk, struct rrc_error *err)
+{
+	rrc_log(RRC_LOG_WARN, "%s: %s", in->s->name, err->msg);
+	rrc_manifest_free(in->manifest);
+	in->manifest = NULL;
+	in->file = NULL;
+	if (in->fd >= 0)
+		close(in->fd);
+	in->fd = -1;
+	if (rrc_link_send(bulk, RRC_FRAME_REFUSE, err->msg, (uint32_t)strlen(err->msg), 0, 0) ||
+	    rrc_link_flush_wait(bulk, 1000))
+		return rrc_fail(err, ECONNRESET, "the link broke");
+	memset(err, 0, sizeof(*err));
+	return 0;
+}
+
 static int one_frame(struct incoming *in, struct rrc_link *bulk, struct rrc_error *err)
 {
 	const uint8_t *payload;
@@ -450,7 +468,7 @@ static int one_frame(struct incoming *in, struct rrc_link *bulk, struct rrc_erro
 	case RRC_FRAME_CKPT_COMMIT:
 		ret = commit(in, &f, err);
 		if (ret)
-			return ret;
+			return in->s->ended ? ret : refuse(in, bulk, err);
 		tell_commit(in->s);
 		rrc_fault(RRC_FAULT_COMMITTED);
 		ret = rrc_link_send(bulk, RRC_FRAME_COMMITTED, NULL, 0, 0, f.aux);

@@ -201,16 +201,13 @@ static void send_files(struct backup *b, const struct ckpt *c)
 	rrc_link_send(&b->bulk, RRC_FRAME_CKPT_DATA, buf + n / 3, (uint32_t)(n - n / 3), 0, 0);
 }
 
-/* On a bulk connection of its own. */
-static void send_ckpt(struct backup *b, const struct ckpt *c, enum rrc_frame_type answer)
+static void send_on(struct backup *b, const struct ckpt *c, enum rrc_frame_type answer)
 {
 	struct rrc_manifest *m = manifest_of(c);
 	uint64_t as = c->begin_as ? c->begin_as : c->number;
 	const void *bytes;
 	size_t len;
 
-	join_links(&b->bulk, &b->served);
-	cr_assert_eq(pthread_create(&b->bulk_thread, NULL, serve_bulk, b), 0);
 	bytes = rrc_manifest_bytes(m, &len);
 	if (c->packed)
 		send_packed(&b->bulk, bytes, (uint32_t)len, as);
@@ -223,8 +220,26 @@ static void send_ckpt(struct backup *b, const struct ckpt *c, enum rrc_frame_typ
 			      c->commit_as ? c->commit_as : as);
 	}
 	expect(&b->bulk, answer, 0);
+}
+
+static void bulk_begin(struct backup *b)
+{
+	join_links(&b->bulk, &b->served);
+	cr_assert_eq(pthread_create(&b->bulk_thread, NULL, serve_bulk, b), 0);
+}
+
+static void bulk_end(struct backup *b)
+{
 	rrc_link_close(&b->bulk);
 	pthread_join(b->bulk_thread, NULL);
+}
+
+/* On a bulk connection of its own. */
+static void send_ckpt(struct backup *b, const struct ckpt *c, enum rrc_frame_type answer)
+{
+	bulk_begin(b);
+	send_on(b, c, answer);
+	bulk_end(b);
 }
 
 static void first(struct backup *b)
@@ -310,6 +325,34 @@ Test(store, what_is_wrong_leaves_the_old_one, .timeout = 60)
 		first_is_whole(&b, bad[i].what);
 	}
 	cr_assert(access(help_path("%s/out", b.dir), F_OK) && access("/tmp/rrc-out", F_OK));
+	finish(&b);
+}
+
+/* A delta that the backup does not want, and the whole one that comes instead. */
+Test(store, after_a_refusal_another_may_come, .timeout = 30)
+{
+	struct ckpt delta = { .number = 2,
+			      .flags = RRC_MANIFEST_DELTA,
+			      .files = { { "delta", "not one", 0 } } };
+	struct ckpt whole = { .number = 3, .files = { { "img/b", "world", 0 } } };
+	struct ckpt half = { .number = 4, .cut_short = 1, .files = { { "img/c", "x", 0 } } };
+	struct backup b;
+
+	start(&b, 10000);
+	first(&b);
+	bulk_begin(&b);
+	delta.cut_pos = cut(&b);
+	send_on(&b, &delta, RRC_FRAME_REFUSE);
+	first_is_whole(&b, "after a refused delta");
+	whole.cut_pos = cut(&b);
+	send_on(&b, &whole, RRC_FRAME_COMMITTED);
+	half.cut_pos = cut(&b);
+	send_on(&b, &half, RRC_FRAME_REFUSE);
+	half.number = 5;
+	half.cut_short = 0;
+	send_on(&b, &half, RRC_FRAME_COMMITTED);
+	bulk_end(&b);
+	cr_assert_eq(b.s->committed, 5u);
 	finish(&b);
 }
 

@@ -106,6 +106,10 @@ $(B)/rrc-init: user/init/init.c
 	$(Q)$(CC) -O2 -std=gnu11 $(WARN) -D_GNU_SOURCE -ffreestanding -fno-stack-protector -fno-pie -fcf-protection=none \
 		-fno-asynchronous-unwind-tables -static -no-pie -nostdlib -Wl,-z,noexecstack -o $@ $<
 
+# Copied into programs that are replayed: no libc, never sanitized, no vector registers, nothing outside its section.
+$(B)/replayer/inproc_code.o: override CFLAGS += -O2 -fno-sanitize=all -mgeneral-regs-only -ffreestanding \
+	-fno-stack-protector -fcf-protection=none -fno-jump-tables -fno-tree-loop-distribute-patterns
+
 # Preloaded into programs that are recorded: nothing but libc, never sanitized, thread storage without calls. Its
 # headers are quoted: the search path of ours has names that libc has too.
 $(B)/user/preload/%.o: user/preload/%.c user/preload/preload.h user/preload/clock.h lib/locklog.h lib/injected.h

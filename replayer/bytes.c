@@ -221,7 +221,7 @@ static int same_bytes(struct rrc_engine *e, const struct tracee *t, const struct
 }
 
 /* Inputs are recorded at the call's exit: one that the kernel wrote to is not what was given. */
-static bool overwritten(const struct rrc_rec *rec, unsigned int seg)
+bool rrc_bytes_overwritten(const struct rrc_rec *rec, unsigned int seg)
 {
 	const struct rrc_sysrow *row = rrc_sysrow(rec->nr);
 	const struct rrc_seg *segs = rrc_rec_segs(rec);
@@ -250,7 +250,7 @@ int rrc_bytes_check(struct rrc_engine *e, struct tracee *t, const struct rrc_rec
 	if (row->special == RRC_S_SENDFILE)
 		return 0;
 	for (unsigned int i = 0; i < rec->nseg; i++) {
-		if (segs[i].dir == RRC_SEG_IN && !overwritten(rec, i)) {
+		if (segs[i].dir == RRC_SEG_IN && !rrc_bytes_overwritten(rec, i)) {
 			int r = same_bytes(e, t, rec, &segs[i], data);
 
 			if (r)

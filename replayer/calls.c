@@ -11,6 +11,7 @@
 #include <sys/ptrace.h>
 
 #include "clockq.h"
+#include "inproc.h"
 #include "locks.h"
 #include "later.h"
 #include "tracee.h"
@@ -88,12 +89,13 @@ static int cut_wait_short(struct rrc_engine *e, struct tracee *t)
 	return 0;
 }
 
-bool rrc_call_likely_real(const struct rrc_engine *e, const struct tracee *t)
+bool rrc_call_likely_real(const struct rrc_engine *e, uint32_t i)
 {
-	const struct rrc_rec *rec = rrc_next_rec(e, t);
+	const struct rrc_rec *rec;
 
-	if (!rec)
+	if (i >= e->end)
 		return false;
+	rec = rrc_log_rec(e, i);
 	if (rec->kind != RRC_REC_SYSCALL)
 		return true;
 	return rec->ret >= 0 && rrc_class_of(rec->nr, rec->args) == RRC_EXECUTE &&
@@ -279,6 +281,8 @@ static int emulate(struct rrc_engine *e, struct tracee *t, const struct rrc_rec 
 		return 1;
 	if (!r)
 		r = rrc_clockq_offer(e, t, err);
+	if (!r)
+		r = rrc_inproc_offer(e, t, err);
 	if (!r)
 		r = rrc_bytes_write(e, t, rec, err);
 	if (r)

@@ -193,6 +193,7 @@ int rrc_on_exec(struct rrc_engine *e, struct tracee *t, struct rrc_error *err)
 	rrc_locks_exec(e, t->proc);
 	t->args_changed = false;
 	t->clocks_tried = false;
+	t->proc->inproc_tries = 0;
 	rrc_pass_rec(e, t);
 	return 0;
 }

@@ -7,11 +7,13 @@
 
 #include "clockmarks.h"
 #include "later.h"
+#include "locks.h"
 #include "tracee.h"
 #include "util.h"
 
 #define ASK_NS	    50000ull /* who reads comes to its next call soon, which tells us; else look again */
 #define PATIENCE_NS 20000000ull /* a thread that spun less or more may not read at all */
+#define FAR	    65536 /* records: nobody passes as many at once */
 #define MAX_MISSED  50 /* then this program's readings tell us nothing */
 #define REAL_NS	    1000000 /* CLOCK_REALTIME is corrected all the time: so much is allowed for */
 
@@ -259,6 +261,43 @@ uint64_t rrc_clockmarks_wait(struct rrc_engine *e)
 	m->seen++;
 	m->since = 0;
 	return 0;
+}
+
+size_t rrc_clockmarks_cap(struct rrc_engine *e, const struct tracee *t)
+{
+	struct rrc_clockmarks *m = e->marks;
+	const struct rrc_locklog *ll;
+	uint32_t slot;
+
+	if (!m)
+		return SIZE_MAX;
+	look(m);
+	if (!rrc_locks_slot(e, t, &ll, &slot))
+		return m->seen < m->granted ? 0
+		       : m->granted < m->n  ? m->marks[m->granted].at
+					    : SIZE_MAX;
+	for (size_t i = m->seen; i < m->n && m->marks[i].at < e->head + FAR; i++)
+		if (m->marks[i].ll && (m->marks[i].ll != ll || m->marks[i].slot != slot))
+			return i < m->granted ? 0 : m->marks[i].at;
+	return SIZE_MAX;
+}
+
+void rrc_clockmarks_grant(struct rrc_engine *e, const struct tracee *t, size_t before,
+			  uint64_t limit_ns)
+{
+	struct rrc_clockmarks *m = e->marks;
+	const struct rrc_locklog *ll;
+	uint32_t slot;
+
+	if (!m || !rrc_locks_slot(e, t, &ll, &slot))
+		return;
+	for (; m->granted < m->n; m->granted++) {
+		const struct mark *k = &m->marks[m->granted];
+
+		if (k->ll != ll || k->slot != slot || k->at > before || k->ns > limit_ns)
+			return;
+		rrc_locklog_grant((struct rrc_locklog *)k->ll, slot, k->next);
+	}
 }
 
 uint64_t rrc_clockmarks_ahead(const struct rrc_engine *e, const struct rrc_locklog *ll,

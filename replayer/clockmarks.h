@@ -15,6 +15,7 @@
 #include "locklog.h"
 
 struct rrc_engine;
+struct tracee;
 
 /* Takes the readings of a process with several threads; feeds as given to it. */
 int rrc_clockmarks_add(struct rrc_engine *e, struct rrc_locklog *ll,
@@ -26,6 +27,13 @@ uint64_t rrc_clockmarks_wait(struct rrc_engine *e);
 /* When the slot's next reading happened, if it lies before this record; 0: it has none there. */
 uint64_t rrc_clockmarks_ahead(const struct rrc_engine *e, const struct rrc_locklog *ll,
 			      uint32_t slot, size_t before);
+
+/* The first record that has to wait for the reading of another thread than t. SIZE_MAX: none, for long. */
+size_t rrc_clockmarks_cap(struct rrc_engine *e, const struct tracee *t);
+
+/* t passes the records before this one by itself: so it does its readings up to there that happened before limit. */
+void rrc_clockmarks_grant(struct rrc_engine *e, const struct tracee *t, size_t before,
+			  uint64_t limit_ns);
 
 /* The log is at its end: the readings behind it may happen. */
 void rrc_clockmarks_end(struct rrc_engine *e);

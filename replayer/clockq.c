@@ -60,20 +60,6 @@ static bool engine_needed(const struct rrc_engine *e, uint32_t i)
 	return next < e->end && rrc_log_rec(e, next)->kind == RRC_REC_SIGNAL;
 }
 
-/* Processes that make others or execute a program do without: the page would be copied, or gone. */
-static bool stays_alone(const struct rrc_engine *e, const struct tproc *p, size_t from)
-{
-	for (size_t i = from; i < e->end; i++) {
-		const struct rrc_rec *rec = rrc_log_rec(e, i);
-
-		if (rec->pid == p->ns_pid &&
-		    (rec->kind == RRC_REC_EXEC ||
-		     (rec->kind == RRC_REC_BIRTH && rec->args[1] != p->ns_pid)))
-			return false;
-	}
-	return true;
-}
-
 /* The readings of a thread up to its last call of another kind: behind that, it might never stop again
  * for us to learn what it took. */
 static int collect(const struct rrc_engine *e, const struct tracee *t, struct rrc_clockq *q)
@@ -280,7 +266,8 @@ int rrc_clockq_offer(struct rrc_engine *e, struct tracee *t, struct rrc_error *e
 	if (t->clocks || t->clocks_tried || t->ns_tid != t->proc->ns_pid || !others_stand(e, t))
 		return 0;
 	t->clocks_tried = true;
-	if (!stays_alone(e, t->proc, t->next_rec))
+	/* else the page would be copied, or gone */
+	if (!rrc_log_stays_alone(e, t->proc, t->next_rec))
 		return 0;
 	q = calloc(1, sizeof(*q));
 	if (!q)

@@ -15,6 +15,7 @@
 #include "ptrace.h"
 #include "clockmarks.h"
 #include "clockq.h"
+#include "inproc.h"
 #include "stopframe.h"
 #include "tracee.h"
 #include "util.h"
@@ -501,6 +502,7 @@ static void free_all(struct rrc_engine *e)
 	rrc_watchdog_free(e->watchdog);
 	rrc_pipes_free(e);
 	rrc_clockq_free(e);
+	rrc_inproc_free(e);
 	rrc_clockmarks_free(e);
 	rrc_locks_free(e);
 	rrc_conns_drop(e);

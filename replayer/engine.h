@@ -26,6 +26,7 @@ struct rrc_engine_opts {
 	bool kill_on_exit; /* the tree dies with the engine's process (verification) */
 	unsigned int stall_ms; /* nothing moved for so long: divergence; 0: 10 s */
 	const struct rrc_nudges *nudges; /* other timing, from attempts before; or NULL */
+	bool by_ptrace; /* no call is answered inside the program: slower, to compare */
 	bool no_pacing; /* records are passed as fast as can be, even while other threads compute */
 	int64_t mono_ns, real_ns; /* the program's clocks, less CLOCK_MONOTONIC of the primary */
 	uint32_t patience_ns; /* of lock logs, for programs that spin (locklog.h, TOLERANCE) */
@@ -52,6 +53,7 @@ struct rrc_engine_report {
 	uint64_t passed; /* so far */
 	uint64_t calls; /* matched */
 	uint64_t emulated, executed;
+	uint64_t inproc; /* of the emulated ones, inside the program */
 	uint64_t signals, births, deaths;
 	uint64_t outputs; /* output calls whose bytes were compared */
 	uint64_t output_bytes;

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "clockq.h"
+#include "inproc.h"
 #include "locks.h"
 #include "tracee.h"
 #include "util.h"
@@ -178,11 +179,18 @@ static int on_stop(struct rrc_engine *e, struct tracee *t, int status, struct rr
 {
 	int event = status >> 16, sig = WSTOPSIG(status);
 
+	int r;
+
 	t->stopped = true;
+	r = rrc_inproc_sync(e, t, err);
+	if (r)
+		return r;
 	if (event)
 		return on_event(e, t, event, err);
 	if (sig == (SIGTRAP | 0x80))
 		return on_syscall_stop(e, t, err);
+	if (rrc_inproc_fault(e, t, sig))
+		return go_on(t);
 	return rrc_signal_stop(e, t, sig, err);
 }
 

@@ -14,6 +14,7 @@
 #include "pipes.h"
 #include "ptrace.h"
 #include "clockq.h"
+#include "inproc.h"
 #include "locks.h"
 #include "tracee.h"
 #include "util.h"
@@ -215,6 +216,7 @@ int rrc_engine_golive(struct rrc_engine *e, struct rrc_error *err)
 	rrc_watchdog_free(e->watchdog);
 	e->watchdog = NULL;
 	r = rrc_pipes_settle(e, err);
+	r = r ? r : rrc_inproc_remove(e, err);
 	r = r ? r : restore_vdsos(e, err);
 	if (r)
 		return r;

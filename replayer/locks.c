@@ -346,6 +346,15 @@ bool rrc_locks_goes_on(const struct rrc_engine *e, const struct tracee *t)
 	return s && (s->feed_count || s->total != s->ops);
 }
 
+bool rrc_locks_slot(const struct rrc_engine *e, const struct tracee *t,
+		    const struct rrc_locklog **ll, uint32_t *slot)
+{
+	const struct rrc_locks *l = find(e, t->proc);
+
+	*ll = l ? &l->ll : NULL;
+	return l && slot_of(l, t, slot);
+}
+
 uint64_t rrc_locks_reads_clock(const struct rrc_engine *e, const struct tracee *t)
 {
 	const struct rrc_locks *l = find(e, t->proc);

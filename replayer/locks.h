@@ -15,6 +15,7 @@
 struct rrc_engine;
 struct tproc;
 struct tracee;
+struct rrc_locklog;
 
 /* Is there a lock log in this process? Then its clock readings are in it too. */
 int rrc_locks_in(pid_t pid);
@@ -38,6 +39,10 @@ void rrc_locks_describe(const struct rrc_engine *e, const struct tracee *t, char
 
 /* The lock log has operations of t that it has not done: it left the call that it stood in. */
 bool rrc_locks_goes_on(const struct rrc_engine *e, const struct tracee *t);
+
+/* t's lock log and slot in it. false: it has none. */
+bool rrc_locks_slot(const struct rrc_engine *e, const struct tracee *t,
+		    const struct rrc_locklog **ll, uint32_t *slot);
 
 /* When t read the clock before its next call, 0 if it did not. The reading has its place in the order, so t is held
  * there. */

@@ -62,8 +62,7 @@ static void tails_free(struct tails *tails)
 	}
 }
 
-/* Records of a thread's own doing; the others only stand in the order. */
-static bool of_thread(const struct rrc_rec *rec)
+bool rrc_log_of_thread(const struct rrc_rec *rec)
 {
 	switch (rec->kind) {
 	case RRC_REC_SYSCALL:
@@ -146,7 +145,7 @@ int rrc_log_index(struct rrc_engine *e, struct rrc_error *err)
 			e->end = i;
 			e->rep.barrier_at = e->off[i];
 		}
-		if (!r && of_thread(rec))
+		if (!r && rrc_log_of_thread(rec))
 			r = chain(tails, rec->tid, (uint32_t)i, &e->next[i]);
 		if (!r && rec->kind == RRC_REC_BIRTH) {
 			struct birth *b = &e->births[births++];
@@ -172,6 +171,19 @@ int rrc_log_index(struct rrc_engine *e, struct rrc_error *err)
 const struct rrc_rec *rrc_log_rec(const struct rrc_engine *e, size_t i)
 {
 	return (const struct rrc_rec *)(e->log + e->off[i]);
+}
+
+bool rrc_log_stays_alone(const struct rrc_engine *e, const struct tproc *p, size_t from)
+{
+	for (size_t i = from; i < e->end; i++) {
+		const struct rrc_rec *rec = rrc_log_rec(e, i);
+
+		if (rec->pid == p->ns_pid &&
+		    (rec->kind == RRC_REC_EXEC ||
+		     (rec->kind == RRC_REC_BIRTH && rec->args[1] != p->ns_pid)))
+			return false;
+	}
+	return true;
 }
 
 const struct rrc_rec *rrc_next_rec(const struct rrc_engine *e, const struct tracee *t)

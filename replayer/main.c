@@ -28,6 +28,7 @@ enum {
 	OPT_ATTEMPTS,
 	OPT_NO_PACING,
 	OPT_COLD,
+	OPT_BY_PTRACE,
 	OPT_JSON,
 	OPT_TRACE
 };
@@ -46,6 +47,9 @@ static const struct argp_option options[] = {
 	{ "no-pacing", OPT_NO_PACING, NULL, 0,
 	  "Let threads that compute meet in any way: to see what the rule about their timing is worth",
 	  1 },
+	{ "by-ptrace", OPT_BY_PTRACE, NULL, 0,
+	  "Of a recording: answer every call through ptrace, none inside the program (slower; to compare)",
+	  2 },
 	{ "attempts", OPT_ATTEMPTS, "N", 0, "Replay again so often when it diverges (default 8)",
 	  1 },
 	{ "dump", OPT_DUMP, NULL, 0, "Print a recording's log", 2 },
@@ -87,6 +91,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *st)
 		break;
 	case OPT_COLD:
 		c->d.cold = true;
+		break;
+	case OPT_BY_PTRACE:
+		c->off.by_ptrace = true;
 		break;
 	case OPT_NO_PACING:
 		c->off.no_pacing = c->d.no_pacing = true;

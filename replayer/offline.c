@@ -57,6 +57,7 @@ static int attempt(struct epoch *e, const struct rrc_nudges *nudges, struct rrc_
 				      .cpu = -1,
 				      .nudges = nudges,
 				      .no_pacing = e->o->no_pacing,
+				      .by_ptrace = e->o->by_ptrace,
 				      .patience_ns = RRC_PATIENCE_NS,
 				      .trace = e->o->trace ? stderr : NULL };
 	rrc_autofree struct rrc_engine_held *held = NULL;
@@ -106,13 +107,13 @@ static void say(const struct epoch *e, const struct rrc_engine_report *r, unsign
 	if (e->o->json) {
 		printf("{\"epoch\":%llu,\"result\":\"%s\",\"records\":%llu,\"passed\":%llu,\"calls\":%llu,"
 		       "\"outputs\":%llu,\"output_bytes\":%llu,\"signals\":%llu,\"fs_fixups\":%llu,"
-		       "\"barrier_at\":%llu,\"replay_ms\":%.3f,\"attempts\":%u,\"first\":%s}\n",
+		       "\"barrier_at\":%llu,\"inprocess\":%llu,\"replay_ms\":%.3f,\"attempts\":%u,\"first\":%s}\n",
 		       (unsigned long long)e->number, outcome, (unsigned long long)r->records,
 		       (unsigned long long)r->passed, (unsigned long long)r->calls,
 		       (unsigned long long)r->outputs, (unsigned long long)r->output_bytes,
 		       (unsigned long long)r->signals, (unsigned long long)r->fs_fixups,
-		       (unsigned long long)r->barrier_at, (double)r->ns / 1e6, tries,
-		       rrc_json_string(text, sizeof(text), r->first));
+		       (unsigned long long)r->barrier_at, (unsigned long long)r->inproc,
+		       (double)r->ns / 1e6, tries, rrc_json_string(text, sizeof(text), r->first));
 	} else {
 		if (tries > 1)
 			snprintf(again, sizeof(again), ", attempt %u", tries);

@@ -13,7 +13,7 @@ struct rrc_offline_opts {
 	const char *dir;
 	const char *rootfs; /* of a container's recording; NULL: where it was */
 	unsigned int attempts;
-	bool no_pacing;
+	bool no_pacing, by_ptrace;
 	bool json;
 	bool trace; /* every step to stderr */
 	/* for --dump */

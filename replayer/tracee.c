@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "inproc.h"
 #include "ptrace.h"
 #include "tracee.h"
 #include "util.h"
@@ -181,7 +182,8 @@ static int gone_is_fine(void)
 
 int rrc_resume(struct rrc_engine *e, struct tracee *t, int sig)
 {
-	int request = rrc_call_likely_real(e, t) ? PTRACE_SYSCALL : PTRACE_SYSEMU;
+	uint32_t next = rrc_inproc_fill(e, t);
+	int request = rrc_call_likely_real(e, next) ? PTRACE_SYSCALL : PTRACE_SYSEMU;
 	bool skipped = t->at == ST_EMU || t->at == ST_ENTRY;
 
 	/* A call that was skipped has an exit stop, if exits are to stop. */

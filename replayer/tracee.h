@@ -52,6 +52,8 @@ struct tproc {
 	bool fresh; /* a program executed in this replay: its lock log, if it makes one, is not fed yet */
 	unsigned int
 		areas; /* lock logs of it that the log was found to have, and that are behind it */
+	struct rrc_inproc *inproc; /* our code in it; or NULL */
+	unsigned int inproc_tries;
 	bool own_memory; /* its vDSO is patched by us or its parent's was */
 	struct pending_signal *pending; /* [_NSIG], or NULL: none so far */
 	struct tproc *next;
@@ -90,6 +92,10 @@ struct tracee {
 	cpu_set_t affinity;
 	bool clocks_tried;
 	struct rrc_clockq *clocks; /* its readings are answered in the program; or NULL */
+	struct rrc_ip_slot *slot; /* what it is told to do by itself (inproc.h); or NULL */
+	bool slotless; /* … was asked for */
+	uint32_t filled, taken; /* calls in there, and those of them that were passed */
+	uint32_t most; /* … that it is worth to fill in */
 	struct tracee *by_tid, *by_ns, *next;
 };
 
@@ -135,6 +141,7 @@ struct rrc_engine {
 	struct rrc_watchdog *watchdog;
 	struct rrc_pipes *pipes;
 	struct rrc_clockq *clockqs;
+	struct rrc_inproc *inprocs;
 	struct rrc_locks *locks;
 	struct rrc_clockmarks *marks;
 	struct held_conn *conns[RRC_TRACEE_HASH];
@@ -151,6 +158,12 @@ struct rrc_engine {
 /* Where each record is, and the first of each thread that is there already. */
 int rrc_log_index(struct rrc_engine *e, struct rrc_error *err);
 const struct rrc_rec *rrc_log_rec(const struct rrc_engine *e, size_t i);
+
+/* Is it of a thread's own doing? The others only stand in the order. */
+bool rrc_log_of_thread(const struct rrc_rec *rec);
+
+/* From here on the process makes no other one and executes no program. */
+bool rrc_log_stays_alone(const struct rrc_engine *e, const struct tproc *p, size_t from);
 
 /* The thread's next record, or NULL at the end of what is replayed. */
 const struct rrc_rec *rrc_next_rec(const struct rrc_engine *e, const struct tracee *t);
@@ -198,6 +211,9 @@ int rrc_on_status(struct rrc_engine *e, pid_t tid, int status, struct rrc_error 
 
 /* Compares the record's IN segments with the program's memory; 1: they differ, the report says how. */
 int rrc_bytes_check(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *rec);
+
+/* Was what the program gave in this segment overwritten by what the kernel answered? Then it is not compared. */
+bool rrc_bytes_overwritten(const struct rrc_rec *rec, unsigned int seg);
 
 /* Writes its OUT segments. */
 int rrc_bytes_write(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *rec,
@@ -261,8 +277,8 @@ bool rrc_call_local(const struct rrc_engine *e, const struct tracee *t);
 /* Is it a wait in a futex whose timing out is t's next record? */
 bool rrc_call_timed_out(const struct rrc_engine *e, const struct tracee *t);
 
-/* Would t's next record be executed for real? Only a guess for the way of resuming it. */
-bool rrc_call_likely_real(const struct rrc_engine *e, const struct tracee *t);
+/* Would the record's call be executed for real? Only a guess for the way of resuming its thread. */
+bool rrc_call_likely_real(const struct rrc_engine *e, uint32_t i);
 
 /* The recorded outcome differs from the real one. Divergence with fs_exact, else counted. */
 int rrc_fs_fixup(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *rec,
@@ -291,6 +307,9 @@ void rrc_trace_step(struct rrc_engine *e, const struct tracee *t, const char *wh
 
 /* Nothing can move any more: every thread waits for another one, or for the log, which is not at its end. */
 bool rrc_deadlocked(const struct rrc_engine *e);
+
+/* All records up to this one were passed by threads on their own. */
+void rrc_advance_over(struct rrc_engine *e, size_t last);
 
 /* Passes all records whose turn has come. */
 int rrc_advance(struct rrc_engine *e, struct rrc_error *err);

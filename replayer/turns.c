@@ -94,18 +94,13 @@ static int thread_turn(struct rrc_engine *e, struct tracee *t, const struct rrc_
 	}
 }
 
-static bool of_thread(const struct rrc_rec *rec)
-{
-	return rec->tid && rec->kind >= RRC_REC_SYSCALL && rec->kind <= RRC_REC_EXEC;
-}
-
 /* 1: passed, 0: its thread has to come first. */
 static int one_turn(struct rrc_engine *e, struct rrc_error *err)
 {
 	const struct rrc_rec *rec = rrc_log_rec(e, e->head);
 	struct tracee *t;
 
-	if (e->done[e->head] || !of_thread(rec))
+	if (e->done[e->head] || !rrc_log_of_thread(rec))
 		return 1;
 	t = rrc_tracee_ns(e, rec->tid);
 	if (!t) {
@@ -131,7 +126,7 @@ static int too_early(struct rrc_engine *e, const struct rrc_rec *rec)
 	uint64_t due = 0, computing = 0;
 
 	e->due_ns = 0;
-	if (e->opts.no_pacing || !of_thread(rec))
+	if (e->opts.no_pacing || !rrc_log_of_thread(rec))
 		return 0;
 	e->due_ns = rrc_nudge_rush(e);
 	if (!e->due_ns)
@@ -166,6 +161,24 @@ static int cut_waits(struct rrc_engine *e, struct rrc_error *err)
 	return 0;
 }
 
+static void pass_head(struct rrc_engine *e)
+{
+	const struct rrc_rec *rec = rrc_log_rec(e, e->head);
+
+	if (rrc_log_of_thread(rec))
+		e->recorded_ns = rec->exit_ns;
+	if (e->opts.seen)
+		e->opts.seen(e->opts.ctx, rec);
+	e->head++;
+	e->rep.passed++;
+}
+
+void rrc_advance_over(struct rrc_engine *e, size_t last)
+{
+	while (e->head <= last)
+		pass_head(e);
+}
+
 int rrc_advance(struct rrc_engine *e, struct rrc_error *err)
 {
 	while (e->head < e->end) {
@@ -173,14 +186,9 @@ int rrc_advance(struct rrc_engine *e, struct rrc_error *err)
 
 		if (r <= 0)
 			return r;
-		if (of_thread(rrc_log_rec(e, e->head)))
-			e->recorded_ns = rrc_log_rec(e, e->head)->exit_ns;
-		else if (rrc_log_rec(e, e->head)->kind == RRC_REC_CUT && cut_waits(e, err))
+		if (rrc_log_rec(e, e->head)->kind == RRC_REC_CUT && cut_waits(e, err))
 			return err->code;
-		if (e->opts.seen)
-			e->opts.seen(e->opts.ctx, rrc_log_rec(e, e->head));
-		e->head++;
-		e->rep.passed++;
+		pass_head(e);
 	}
 	return 0;
 }

@@ -14,6 +14,7 @@
 char guest_in[64], guest_out[64];
 const char guest_digits[] = "0123456789";
 int guest_pipe[2], guest_back[2];
+bool guest_by_ptrace;
 
 struct rrc_rec *guest_call(struct help_log *l, uint32_t tid, int nr, int64_t ret, uint64_t a,
 			   uint64_t b, uint64_t c)
@@ -121,7 +122,9 @@ void guest_begins(struct help_log *l)
 
 static struct rrc_engine *engine(pid_t pid, const struct help_log *l)
 {
-	struct rrc_engine_opts opts = { .fs_exact = true, .cpu = -1, .stall_ms = 2000 };
+	struct rrc_engine_opts opts = {
+		.fs_exact = true, .cpu = -1, .stall_ms = 2000, .by_ptrace = guest_by_ptrace
+	};
 	struct rrc_error err = { 0 };
 	struct rrc_engine *e = rrc_engine_new(pid, l->bytes, l->len, &opts, &err);
 

@@ -18,6 +18,9 @@ extern const char guest_digits[];
 /* The pipe that every guest reads an end of file from first, and the one that it answers on. */
 extern int guest_pipe[2], guest_back[2];
 
+/* No call is answered inside the guest. */
+extern bool guest_by_ptrace;
+
 /* Records: a call, a segment for the last record, what kind of descriptor it was about, an end. */
 struct rrc_rec *guest_call(struct help_log *l, uint32_t tid, int nr, int64_t ret, uint64_t a,
 			   uint64_t b, uint64_t c);

@@ -89,7 +89,7 @@ static inline void help_sh(const char *dir, const char *cmd)
 
 /* Records one behind the other. */
 struct help_log {
-	uint8_t bytes[16384] __attribute__((aligned(8)));
+	uint8_t bytes[65536] __attribute__((aligned(8)));
 	size_t len;
 };
 

@@ -3,6 +3,7 @@
  * a copy in which one goes another way is not the container. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -260,8 +261,13 @@ static int accepted(struct again *g, const struct adv_thread *t, const struct rr
 
 /* ---- bytes ---- */
 
-/* What is behind it can be read without waiting, and reading it changes it. */
-static bool consumes(int fd)
+enum holds {
+	HOLDS_NOTHING, /* that is changed by reading it, or cannot be read without waiting */
+	HOLDS_BYTES,
+	HOLDS_COUNT, /* an eventfd */
+};
+
+static enum holds what_holds(int fd)
 {
 	char path[64], what[64];
 	ssize_t n;
@@ -269,10 +275,13 @@ static bool consumes(int fd)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	n = readlink(path, what, sizeof(what) - 1);
 	if (n < 0)
-		return false;
+		return HOLDS_NOTHING;
 	what[n] = 0;
-	return !strncmp(what, "pipe:", 5) || !strncmp(what, "socket:", 7) || what[0] == '/' ||
-	       !strcmp(what, "anon_inode:[eventfd]");
+	if (!strcmp(what, "anon_inode:[eventfd]"))
+		return HOLDS_COUNT;
+	return !strncmp(what, "pipe:", 5) || !strncmp(what, "socket:", 7) || what[0] == '/'
+		       ? HOLDS_BYTES
+		       : HOLDS_NOTHING;
 }
 
 static ssize_t read_now(int fd, void *buf, size_t len)
@@ -291,18 +300,51 @@ static ssize_t write_now(int fd, const void *buf, size_t len)
 	return n < 0 && errno == ENOTSOCK ? pwritev2(fd, &v, 1, -1, RWF_NOWAIT) : n;
 }
 
+/* A count has no order: what the reader got is taken off, who brought it may be recorded behind. Writing one
+ * waits only where it would not fit, which the log's writers did not see. */
+static int add_count(int fd, uint64_t n)
+{
+	struct pollfd p = { fd, POLLOUT, 0 };
+
+	if (!n)
+		return 0;
+	return poll(&p, 1, 0) == 1 && write(fd, &n, sizeof(n)) == sizeof(n) ? 0 : -EAGAIN;
+}
+
+static int take_count(int fd, const struct rrc_rec *rec, struct rrc_error *err)
+{
+	const uint8_t *data;
+	const struct rrc_seg *seg = rrc_rec_seg(rec, 0, &data);
+	uint64_t want, have;
+	int ret = -EAGAIN;
+
+	if (!seg || seg->len != sizeof(want))
+		return rrc_fail(err, EBADMSG, "a read of an eventfd without its count");
+	memcpy(&want, data, sizeof(want));
+	if (read_now(fd, &have, sizeof(have)) != sizeof(have))
+		return -EAGAIN;
+	if (have >= want) {
+		have -= want;
+		ret = 0;
+	}
+	return add_count(fd, have) ? rrc_fail(err, EIO, "an eventfd of the copy is full") : ret;
+}
+
 static int taken_out(struct again *g, const struct adv_thread *t, const struct rrc_rec *rec,
 		     struct rrc_error *err)
 {
 	rrc_autoclose int fd = fd_of(g, t, rec->args[0]);
 	size_t left = (size_t)rec->ret;
+	enum holds holds = what_holds(fd);
 	uint8_t buf[4096];
 
 	if (fd < 0)
 		return other(rec, fd, err);
 	/* A timer counts here as there; what is read of it is in the log. */
-	if (!consumes(fd))
+	if (holds == HOLDS_NOTHING)
 		return 0;
+	if (holds == HOLDS_COUNT)
+		return take_count(fd, rec, err);
 	while (left) {
 		ssize_t n = read_now(fd, buf, rrc_min(left, sizeof(buf)));
 
@@ -359,6 +401,14 @@ static int put_in(struct again *g, const struct adv_thread *t, const struct rrc_
 	if (rec->fdkind == RRC_FD_REG) {
 		ret = to_file(fd, rec, data, seg->len);
 		return ret ? rrc_fail(err, ret, "a file of the copy: %s", strerror(-ret)) : 0;
+	}
+	if (what_holds(fd) == HOLDS_COUNT) {
+		uint64_t n;
+
+		if (seg->len != sizeof(n))
+			return rrc_fail(err, EBADMSG, "a write to an eventfd that is no count");
+		memcpy(&n, data, sizeof(n));
+		return add_count(fd, n);
 	}
 	while (seg->len - (uint32_t)ret) {
 		ssize_t n = write_now(fd, data + ret, seg->len - (uint32_t)ret);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -19,9 +20,10 @@
 #include "reclog.h"
 #include "util.h"
 
-#define FAR	 0x2000000000ull /* where nothing is */
-#define NEW_FD	 57
-#define NEW_PIPE 61
+#define FAR	  0x2000000000ull /* where nothing is */
+#define NEW_FD	  57
+#define NEW_PIPE  61
+#define NEW_EVENT 65
 
 static char page[RRC_DELTA_PAGE] __attribute__((aligned(RRC_DELTA_PAGE)));
 
@@ -29,12 +31,15 @@ static char page[RRC_DELTA_PAGE] __attribute__((aligned(RRC_DELTA_PAGE)));
 static void says_what_it_has(void)
 {
 	char text[16] = "";
+	uint64_t count;
 
 	/* The descriptor's offset moved by two, the pipe has what was put in. */
 	if (read(NEW_FD, text, 3) != 3 || memcmp(text, "234", 3))
 		syscall(SYS_write, guest_back[1], "file", 4);
 	else if (read(NEW_PIPE, text, 8) != 2 || memcmp(text, "YZ", 2))
 		syscall(SYS_write, guest_back[1], "pipe", 4);
+	else if (read(NEW_EVENT, &count, sizeof(count)) != sizeof(count) || count != 4)
+		syscall(SYS_write, guest_back[1], "event", 5);
 	else if (memcmp((void *)FAR, "far away", 8))
 		syscall(SYS_write, guest_back[1], "page", 4);
 	else
@@ -63,6 +68,23 @@ static void fd_record(struct rrc_rec *r, unsigned int kind)
 	r->fdkind = (uint8_t)kind;
 }
 
+/* Two counts are put in of which the reader, recorded before, got one and a half. */
+static void counts(struct help_log *l)
+{
+	static const uint64_t got = 5, put[] = { 3, 6 };
+	struct rrc_rec *r = guest_call(l, 1, RRC_NR_eventfd2, NEW_EVENT, 0, EFD_NONBLOCK, 0);
+
+	fd_record(r, RRC_FD_NONE);
+	r = guest_call(l, 1, RRC_NR_read, 8, NEW_EVENT, 0, 8);
+	guest_seg(l, r, 0, RRC_SEG_OUT, &got, sizeof(got));
+	fd_record(r, RRC_FD_ANON);
+	for (size_t i = 0; i < RRC_ARRAY_SIZE(put); i++) {
+		r = guest_call(l, 1, RRC_NR_write, 8, NEW_EVENT, 0, 8);
+		guest_seg(l, r, 0, RRC_SEG_IN, &put[i], sizeof(put[i]));
+		fd_record(r, RRC_FD_ANON);
+	}
+}
+
 /* open, read two bytes, pipe, write four, read two, mmap far away. */
 static void epoch(struct help_log *l, const char *file)
 {
@@ -88,6 +110,7 @@ static void epoch(struct help_log *l, const char *file)
 	r->args[3] = MAP_PRIVATE | MAP_ANONYMOUS;
 	r->args[4] = (uint64_t)-1;
 	fd_record(r, RRC_FD_NONE);
+	counts(l);
 }
 
 /* The delta: a page that the program may not write, one that it may, and registers. */
@@ -125,7 +148,7 @@ Test(advance, a_stopped_tree_becomes_what_the_log_says, .timeout = 30)
 	epoch(&l, file);
 	bytes = delta(&d, pid, &len);
 	cr_assert_eq(rrc_copy_add(copy, l.bytes, l.len, bytes, len, &err), 0, "%s", err.msg);
-	cr_assert_eq(rrc_copy_size(copy).calls, 6u);
+	cr_assert_eq(rrc_copy_size(copy).calls, 10u);
 	cr_assert_eq(rrc_copy_size(copy).pages, 2u);
 	a = rrc_advance_begin(pid, &err);
 	cr_assert(a, "%s", err.msg);

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/* Engine precopy: the pause. In the watcher's thread, which traces the container's. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fault.h"
+#include "locklog.h"
+#include "precopy_int.h"
+#include "ptrace.h"
+#include "threads.h"
+#include "util.h"
+
+static struct pre_thread *thread_at(struct precopy *e, pid_t tid)
+{
+	for (size_t i = 0; i < e->nthreads; i++)
+		if (e->threads[i].tid == tid)
+			return &e->threads[i];
+	return NULL;
+}
+
+static int check_threads(struct precopy *e, const pid_t *tids, size_t n, struct rrc_error *err)
+{
+	if (n != e->nthreads)
+		return rrc_fail(err, ENOTSUP, "threads came or went");
+	for (size_t i = 0; i < n; i++) {
+		struct pre_thread *t = thread_at(e, tids[i]);
+		int ret;
+
+		if (!t)
+			return rrc_fail(err, ENOTSUP, "threads came or went");
+		ret = rrc_thread_pending(tids[i], tids[i] == e->procs[t->process].pid);
+		if (ret)
+			return rrc_fail(err, ret == -EAGAIN ? EBUSY : ENOTSUP,
+					"a signal waits for thread %d", tids[i]);
+	}
+	return 0;
+}
+
+static int take_registers(struct precopy *e, struct rrc_error *err)
+{
+	for (size_t i = 0; i < e->nthreads; i++) {
+		struct pre_thread *t = &e->threads[i];
+		int ret = rrc_thread_take(t->tid, &t->state, t->xsave);
+
+		if (ret)
+			return rrc_fail(err, ENOTSUP, "registers of thread %d: %s", t->tid,
+					strerror(-ret));
+		t->state.pid = e->procs[t->process].ns_pid;
+		t->state.tid = t->ns_tid;
+	}
+	return 0;
+}
+
+/* The lock log's head and slots: the collector writes there, too, by a mapping of its own that nobody watches. */
+static int take_locklogs(struct precopy *e, struct rrc_error *err)
+{
+	uint64_t count;
+
+	for (size_t i = 0; i < e->nprocs; i++) {
+		struct pre_process *p = &e->procs[i];
+		uint64_t at = rrc_dirty_locklog(p->dirty);
+		uint32_t slots = 0;
+		int ret;
+
+		if (!at)
+			continue;
+		ret = rrc_mem_read(p->pid, at + offsetof(struct rrc_ll_area, slots), &slots,
+				   sizeof(slots));
+		slots = rrc_min(slots, (uint32_t)RRC_LL_SLOTS);
+		if (ret)
+			return rrc_fail(err, ret, "the lock log of process %d", p->pid);
+		ret = rrc_dirty_range(p->dirty, at,
+				      at + offsetof(struct rrc_ll_area, slot) +
+					      slots * sizeof(struct rrc_ll_slot),
+				      p->pages, &count, err);
+		if (ret)
+			return ret;
+		e->pages += count;
+	}
+	return 0;
+}
+
+static int final_pages(struct precopy *e, struct rrc_error *err)
+{
+	uint64_t left, count;
+	int ret = rrc_precopy_round(e, &left, err);
+
+	for (size_t i = 0; i < e->nprocs && !ret; i++)
+		ret = rrc_dirty_unwatched(e->procs[i].dirty, e->procs[i].pages, &count, err);
+	return ret;
+}
+
+/* The records are the collector's, and good only as long as nothing is drained. */
+static int keep_restarts(struct precopy *e, struct rrc_error *err)
+{
+	const struct rrc_cut *cut = &e->t->cut;
+
+	e->restarts = calloc(cut->nrestarts + 1, sizeof(*e->restarts));
+	for (size_t i = 0; i < cut->nrestarts && e->restarts; i++) {
+		struct rrc_rec *copy = malloc(cut->restarts[i]->size);
+
+		if (!copy)
+			return rrc_fail(err, ENOMEM, "no memory");
+		e->restarts[e->nrestarts++] =
+			memcpy(copy, cut->restarts[i], cut->restarts[i]->size);
+	}
+	return e->restarts ? 0 : rrc_fail(err, ENOMEM, "no memory");
+}
+
+/* What the log brought at last may say that mappings or descriptors changed: these are looked at once more. */
+static int after_cut(struct precopy *e, struct rrc_error *err)
+{
+	int ret = rrc_precopy_ranges(e, err);
+
+	if (!ret)
+		ret = take_locklogs(e, err);
+	if (!ret)
+		ret = rrc_precopy_sockets(e, err);
+	return ret ? ret : keep_restarts(e, err);
+}
+
+/* The collector drains and places the cut, while we copy. */
+static int take_state(struct precopy *e, uint64_t began, struct rrc_error *err)
+{
+	struct rrc_checkpoint_times *times = &e->t->times;
+	uint64_t scanned, registers, drained;
+	int ret, cut;
+
+	ret = final_pages(e, err);
+	scanned = rrc_now_ns(CLOCK_MONOTONIC);
+	if (!ret)
+		ret = take_registers(e, err);
+	registers = rrc_now_ns(CLOCK_MONOTONIC);
+	cut = e->o->cut_end(e->o->ctx, &e->t->cut, ret ? NULL : err);
+	drained = rrc_now_ns(CLOCK_MONOTONIC);
+	rrc_fault(RRC_FAULT_CUT);
+	ret = ret ? ret : cut;
+	if (!ret)
+		ret = after_cut(e, err);
+	times->scan = scanned - began;
+	times->registers = registers - scanned;
+	times->drain = drained - registers;
+	times->rest = rrc_now_ns(CLOCK_MONOTONIC) - drained;
+	return ret;
+}
+
+int rrc_precopy_frozen(void *ctx, const pid_t *tids, size_t n, struct rrc_error *err)
+{
+	struct precopy *e = ctx;
+	uint64_t began = rrc_now_ns(CLOCK_MONOTONIC);
+	int ret = check_threads(e, tids, n, err);
+
+	if (ret)
+		return ret;
+	rrc_fault(RRC_FAULT_FROZEN);
+	ret = e->o->cut_begin(e->o->ctx, e->t->number, 1);
+	if (ret)
+		return rrc_fail(err, ENOTSUP, "cannot ask for a cut: %s", strerror(-ret));
+	e->cut_asked = 1;
+	return take_state(e, began, err);
+}

@@ -216,6 +216,7 @@ void rrc_locklog_replay(struct rrc_locklog *ll, uint32_t patience_ns)
 	a->patience_ns = patience_ns;
 	for (i = 0; i < RRC_LL_SLOTS; i++) {
 		a->slot[i].feed = 0;
+		a->slot[i].runs = 0;
 		a->slot[i].feed_count = 0;
 		a->slot[i].feed_pos = 0;
 		a->slot[i].granted = UINT32_MAX;
@@ -226,15 +227,90 @@ void rrc_locklog_replay(struct rrc_locklog *ll, uint32_t patience_ns)
 	}
 	for (i = 0; i < RRC_LL_LOCKS; i++)
 		a->lock[i].word ^= RRC_LL_GENERATION;
+	memset(a->limit, 0, sizeof(a->limit));
 	rrc_locklog_set_mode(ll, RRC_LL_REPLAY);
 }
 
-void rrc_locklog_feed(struct rrc_locklog *ll, uint32_t slot, uint64_t addr, uint32_t count,
-		      uint32_t total)
+/* What the log says of the turns at one lock, in their order from the word at the cut on. */
+struct turns {
+	uint32_t *repeats; /* of who had it before, plus 1; 0: the log lacks that turn */
+	uint32_t n;
+};
+
+static uint32_t turn_of(const struct rrc_locklog *ll, const struct rrc_ll_event *e)
+{
+	uint64_t word = ll->area->lock[lock_of(e)].word;
+
+	return (RRC_LL_CHANGES(e->value) - RRC_LL_CHANGES(word)) & RRC_LL_CHANGES_MASK;
+}
+
+static uint32_t repeats_at(const struct turns *t, uint32_t turn)
+{
+	return turn < t->n ? t->repeats[turn] : 0;
+}
+
+/* Room for each lock's turns: as many as there are events, and one that was under way at the cut. */
+static struct turns *make_turns(const struct rrc_locklog_feed *feeds, uint32_t **room)
+{
+	struct turns *t = calloc(RRC_LL_LOCKS, sizeof(*t));
+	size_t n = 0;
+
+	for (uint32_t i = 0; t && i < RRC_LL_SLOTS; i++)
+		for (uint32_t j = 0; j < feeds[i].count; j++)
+			if (is_turn(&feeds[i].events[j])) {
+				struct turns *at = &t[lock_of(&feeds[i].events[j])];
+
+				n += at->n ? 1 : 2;
+				at->n += at->n ? 1 : 2;
+			}
+	*room = t ? calloc(n + 1, sizeof(**room)) : NULL;
+	n = 0;
+	for (uint32_t i = 0; *room && i < RRC_LL_LOCKS; i++) {
+		t[i].repeats = *room + n;
+		n += t[i].n;
+	}
+	return t;
+}
+
+uint32_t *rrc_locklog_runs(struct rrc_locklog *ll, const struct rrc_locklog_feed *feeds)
+{
+	uint32_t *room, *runs = NULL, turn;
+	struct turns *t = make_turns(feeds, &room);
+	const struct rrc_ll_event *e;
+	size_t n = 0;
+
+	for (uint32_t i = 0; room && i < RRC_LL_SLOTS; i++) {
+		for (uint32_t j = 0; j < feeds[i].count; j++, n++) {
+			e = &feeds[i].events[j];
+			turn = is_turn(e) ? turn_of(ll, e) : UINT32_MAX;
+			if (turn != UINT32_MAX && turn < t[lock_of(e)].n)
+				t[lock_of(e)].repeats[turn] = RRC_LL_REPEATS(e->value) + 1;
+		}
+	}
+	runs = room ? calloc(n + 1, sizeof(*runs)) : NULL;
+	n = 0;
+	for (uint32_t i = 0; runs && i < RRC_LL_SLOTS; i++) {
+		for (uint32_t j = 0; j < feeds[i].count; j++, n++) {
+			e = &feeds[i].events[j];
+			if (is_turn(e))
+				runs[n] = repeats_at(&t[lock_of(e)], turn_of(ll, e) + 1);
+		}
+	}
+	/* A turn that the log lacks was told before the cut, and is taken at once. */
+	for (uint32_t i = 0; runs && i < RRC_LL_LOCKS; i++)
+		ll->area->limit[i] = repeats_at(&t[i], repeats_at(&t[i], 0) ? 0 : 1);
+	free(room);
+	free(t);
+	return runs;
+}
+
+void rrc_locklog_feed(struct rrc_locklog *ll, uint32_t slot, uint64_t addr, uint64_t runs,
+		      uint32_t count, uint32_t total)
 {
 	struct rrc_ll_slot *s = &ll->area->slot[slot];
 
 	s->feed = addr;
+	s->runs = runs;
 	s->feed_count = count;
 	s->feed_pos = 0;
 	s->granted = UINT32_MAX;

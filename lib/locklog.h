@@ -59,11 +59,13 @@
  * Set OFF → RECORD only at a cut. What was acquired before is held without the word knowing it.
  *
  * REPLAY (rrc_locklog_replay(), threads stopped, before they run). Each slot gets `feed`, `feed_count`
- * (events after the cut, of one n only the last: rrc_locklog_settle()), `total` (= T); `fed` of the
+ * (events after the cut, of one n only the last: rrc_locklog_settle()), `runs` (of each event, how often its
+ * thread repeats before another has the lock: rrc_locklog_runs()), `total` (= T); `fed` of the
  * header says that it is done; a thread that needs its feed before (a forked child's first operation)
- * waits in state WAIT_FEED. An acquisition whose number is the next event's waits until the
- * word has the event's changes and at least its repeats, acquires for real, moves the word. One without
- * event is a repeat. cond wait is unlock, wait for the turn, lock. cond signal is a real broadcast: threads
+ * waits in state WAIT_FEED. An acquisition by who owns the word, while the log has more of its repeats, is a
+ * repeat. Else it is the next event, which must be of this lock and kind: it waits until the
+ * word has the event's changes and at least its repeats, acquires for real, moves the word. Numbers decide only
+ * where this leaves a choice. cond wait is unlock, wait for the turn, lock. cond signal is a real broadcast: threads
  * restored inside a real wait come out by it. Beyond `total`, or where a clock reading has no event
  * left: state PARKED_END. Another kind than the log has: state MISMATCH, the thread stops. Both sleep in
  * FUTEX_WAIT on header.mode; one that waits for a turn on the low half of the lock's word.
@@ -73,11 +75,17 @@
  * A clock reading is the one operation that has a place in the log of calls: its time. With
  * rrc_locklog_grant() the replayer keeps it: a reading waits (WAIT_GRANT) for the calls before it.
  *
- * TOLERANCE. A program that spins on an atomic and takes a lock now and then does so another number of
- * times in replay. (1) A repeat that finds another owner while its next event is of this lock and its
- * turn is now, is that event: the thread's count jumps to it. (2) With patience_ns set: a thread whose
- * last operations (three at least) were all on one lock, and whose next turn on it (or whose end) has not
- * come after that time, while the word stood still, takes it once more: not counted, the word not moved.
+ * TOLERANCE. A program that spins on an atomic and takes a lock now and then (redis with io-threads) does so
+ * another number of times in replay, or not at all between two things that it does. A lock that is taken and let go
+ * shows nothing, so, with patience_ns set, mutex_lock only:
+ * (1) Operations are matched by lock and owner, as said; a thread's count is set right by each event.
+ * (2) One that is neither a repeat nor the next event is done for real, not counted, the word not moved; what
+ *     follows must be the same again or what the log has, else it is a MISMATCH at the first of them.
+ * (3) The next event is left out, its word moved with all its repeats, if its turn is now and the operation
+ *     is the event after it.
+ * (4) A thread that spins on a lock (its last three operations, or by (2) or (3)) and whose next turn on it (or whose
+ *     end) has not come after its patience, while the word stood still, takes it once more, uncounted; at its
+ *     end it goes on with locks that it owns.
  *
  * LIVE (rrc_locklog_live(), when the log of calls is at its end and each thread is parked, waits for a
  * turn, or blocks). Parked operations go on for real; parked condition waits return as spurious
@@ -95,7 +103,7 @@
 
 #define RRC_LL_NAME    "rrc-locklog"
 #define RRC_LL_MAGIC   0x474f4c4b434f4c52ULL /* "RLOCKLOG" */
-#define RRC_LL_VERSION 2
+#define RRC_LL_VERSION 3
 
 #define RRC_LL_BASE	 0x1a0000000000ULL /* where the area is unless that is taken */
 #define RRC_LL_FEED_BASE 0x1b0000000000ULL /* a place for feeds that no program uses */
@@ -225,7 +233,8 @@ struct rrc_ll_slot {
 	__u32 granted; /* REPLAY: clock readings from this index of the feed on wait in FUTEX_WAIT on it */
 	__u32 hold; /* REPLAY: the operation before which the thread waits, in FUTEX_WAIT on this; 0: none */
 	__u32 expect_tid; /* REPLAY: thread id of the next START (for threads that nobody gave a slot) */
-	__u32 pad3[8];
+	__u64 runs; /* REPLAY: address of __u32[feed_count], each as area.limit; 0: unknown */
+	__u32 pad3[6];
 };
 
 struct rrc_ll_area {
@@ -248,6 +257,8 @@ struct rrc_ll_area {
 	__u32 pad1[1001];
 	struct rrc_ll_slot slot[RRC_LL_SLOTS];
 	struct rrc_ll_lock lock[RRC_LL_LOCKS];
+	/* REPLAY: repeats of the word's owner before another has the lock, plus 1; 0: the log does not say */
+	__u32 limit[RRC_LL_LOCKS];
 	struct rrc_ll_event ring[RRC_LL_SLOTS][RRC_LL_RING];
 };
 
@@ -308,8 +319,14 @@ void rrc_locklog_resolve(struct rrc_locklog_feed *feeds);
 /* All threads are stopped in a restored process: mode REPLAY, generation of all words. The feeds
  * follow by rrc_locklog_feed(), then rrc_locklog_fed(). */
 void rrc_locklog_replay(struct rrc_locklog *ll, uint32_t patience_ns);
-void rrc_locklog_feed(struct rrc_locklog *ll, uint32_t slot, uint64_t addr, uint32_t count,
-		      uint32_t total);
+
+/* How long the runs of repeats are: sets the area's limits and returns for the events of all feeds, one slot
+ * behind the other, what `runs` of the slots holds. The caller's to free; NULL: no memory. */
+uint32_t *rrc_locklog_runs(struct rrc_locklog *ll, const struct rrc_locklog_feed *feeds);
+
+/* addr, runs: of count events and as many runs in the process; runs may be 0. */
+void rrc_locklog_feed(struct rrc_locklog *ll, uint32_t slot, uint64_t addr, uint64_t runs,
+		      uint32_t count, uint32_t total);
 void rrc_locklog_fed(struct rrc_locklog *ll);
 
 /* Clock readings of slot before feed[index] may happen. (Without this: all of them.) */

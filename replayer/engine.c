@@ -390,15 +390,6 @@ static bool anybody_runs(const struct rrc_engine *e)
 	return false;
 }
 
-/* Is nobody left but those that were later? Then one of them has what the others wait for. */
-static bool only_later(const struct rrc_engine *e)
-{
-	for (const struct tracee *t = e->threads; t; t = t->next)
-		if (t->state == TR_RUN || t->state == TR_NEW)
-			return false;
-	return true;
-}
-
 /* Until something is to be looked at without an event, ns. */
 static uint64_t how_long(const struct rrc_engine *e, bool at_end, bool flying)
 {
@@ -443,7 +434,7 @@ static int run_log(struct rrc_engine *e, struct rrc_error *err)
 		if (r < 0)
 			return rrc_fail(err, r, "waiting: %s", strerror(-r));
 		if (r) {
-			if (e->nlater && !e->due_ns && only_later(e) && rrc_later_next(e)) {
+			if (e->nlater && !e->due_ns && rrc_later_alone(e) && rrc_later_next(e)) {
 				quiet = 0;
 				r = 0;
 				continue;

@@ -130,21 +130,38 @@ static struct tracee *first(const struct rrc_engine *e, uint64_t before)
 	return first;
 }
 
+/* Its way takes so much longer than it did that it waits for another thread, by an atomic perhaps. */
+static bool overdue(const struct rrc_engine *e, struct tracee *t, uint64_t now)
+{
+	uint64_t entry = next_entry(e, t);
+	uint64_t took = t->recorded_ns && entry > t->recorded_ns ? entry - t->recorded_ns : 0;
+
+	if (t->late == t->next_rec + 1)
+		return true;
+	if (now - t->resumed_ns <
+	    2 * took + (LIMIT_NS >> rrc_min(t->lates, (unsigned int)LATE_MAX)))
+		return false;
+	t->late = t->next_rec + 1;
+	t->lates++;
+	return true;
+}
+
 /* Is it on its way to a call that it made before that time? */
 static bool has_to_come(const struct rrc_engine *e, struct tracee *t, uint64_t before, uint64_t now)
 {
 	uint64_t entry = under_way(e, t) ? next_entry(e, t) : 0;
-	uint64_t took;
 
-	if (!entry || entry >= before || t->late == t->next_rec + 1)
-		return false;
-	took = t->recorded_ns && entry > t->recorded_ns ? entry - t->recorded_ns : 0;
-	if (now - t->resumed_ns <
-	    2 * took + (LIMIT_NS >> rrc_min(t->lates, (unsigned int)LATE_MAX)))
-		return true;
-	t->late = t->next_rec + 1;
-	t->lates++;
-	return false;
+	return entry && entry < before && !overdue(e, t, now);
+}
+
+bool rrc_later_alone(const struct rrc_engine *e)
+{
+	uint64_t now = rrc_now_ns(CLOCK_MONOTONIC);
+
+	for (struct tracee *t = e->threads; t; t = t->next)
+		if (t->state == TR_NEW || (t->state == TR_RUN && !overdue(e, t, now)))
+			return false;
+	return true;
 }
 
 uint64_t rrc_later_wait(struct rrc_engine *e, uint64_t ns, uint32_t tid)

@@ -21,6 +21,10 @@ bool rrc_later(struct rrc_engine *e, struct tracee *t, uint64_t from_ns);
  * wait for them, CLOCK_MONOTONIC in ns; 0: it does not. */
 uint64_t rrc_later_wait(struct rrc_engine *e, uint64_t ns, uint32_t tid);
 
+/* Is nobody left but those that were later, and who waits for one of them with an atomic? Then one of them has what the
+ * others wait for. */
+bool rrc_later_alone(const struct rrc_engine *e);
+
 /* Nothing else moves: the first of those that wait runs. true: there was one. */
 bool rrc_later_next(struct rrc_engine *e);
 

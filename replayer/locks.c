@@ -134,7 +134,7 @@ static int make_room(struct rrc_locks *l, struct tracee *t, const struct rrc_loc
 	int r;
 
 	for (uint32_t i = 0; i < RRC_LL_SLOTS; i++)
-		l->len += feeds[i].count * sizeof(struct rrc_ll_event);
+		l->len += feeds[i].count * (sizeof(struct rrc_ll_event) + sizeof(uint32_t));
 	l->at = RRC_LL_FEED_BASE;
 	args[1] = l->len;
 	if (!l->len)
@@ -157,18 +157,27 @@ static void expect_start(struct rrc_locks *l, uint32_t slot, const struct rrc_lo
 		}
 }
 
+/* The events of all, then the runs of all. */
 static int write_feeds(struct rrc_locks *l, const struct rrc_locklog_feed *feeds)
 {
-	uint64_t at = l->at;
+	rrc_autofree uint32_t *runs = rrc_locklog_runs(&l->ll, feeds);
+	uint64_t at = l->at, runs_at = l->at;
+	size_t n = 0;
 
+	for (uint32_t i = 0; i < RRC_LL_SLOTS; i++)
+		n += feeds[i].count;
+	runs_at += n * sizeof(struct rrc_ll_event);
+	if (!runs || (n && rrc_mem_write(l->proc->pid, runs_at, runs, n * sizeof(*runs))))
+		return -EFAULT;
 	for (uint32_t i = 0; i < RRC_LL_SLOTS; i++) {
 		size_t len = feeds[i].count * sizeof(struct rrc_ll_event);
 
 		if (len && rrc_mem_write(l->proc->pid, at, feeds[i].events, len))
 			return -EFAULT;
-		rrc_locklog_feed(&l->ll, i, at, feeds[i].count, feeds[i].total);
+		rrc_locklog_feed(&l->ll, i, at, runs_at, feeds[i].count, feeds[i].total);
 		expect_start(l, i, &feeds[i]);
 		at += len;
+		runs_at += feeds[i].count * sizeof(*runs);
 	}
 	l->fed = true;
 	return 0;

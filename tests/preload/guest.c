@@ -8,6 +8,7 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -535,6 +536,105 @@ static void spinners(void)
 	}
 }
 
+/* The same in a pool whose threads do something: gates stay open for some rounds, and what the threads do takes
+ * locks too, their own, each other's and the allocator's. How often they come to their gates between two of
+ * these differs from run to run, and shows nowhere. */
+static pthread_mutex_t mine[THREADS] = {
+	PTHREAD_MUTEX_INITIALIZER,
+	PTHREAD_MUTEX_INITIALIZER,
+	PTHREAD_MUTEX_INITIALIZER,
+	PTHREAD_MUTEX_INITIALIZER,
+};
+
+static void pool_work(long me)
+{
+	struct timespec ts;
+	void *p;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		pthread_mutex_lock(&mine[me]);
+		p = malloc(40);
+		pthread_mutex_unlock(&mine[me]);
+		pthread_mutex_lock(&mutex);
+		mix(&digest, (uint64_t)me);
+		pthread_mutex_unlock(&mutex);
+		if (pthread_mutex_trylock(&second)) {
+			mix(&own[me], 1);
+		} else {
+			mix(&other_digest, (uint64_t)me);
+			jitter();
+			pthread_mutex_unlock(&second);
+		}
+		free(p);
+	}
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	mix(&own[me], (uint64_t)ts.tv_nsec);
+}
+
+static void *pool_thread(void *arg)
+{
+	long me = (long)arg;
+	int i, last;
+
+	for (;;) {
+		for (i = 0; i < 5000 && !pending[me]; i++)
+			;
+		if (!pending[me]) {
+			pthread_mutex_lock(&gate[me]);
+			last = stop;
+			pthread_mutex_unlock(&gate[me]);
+			if (last)
+				return NULL;
+			continue;
+		}
+		pool_work(me);
+		pending[me] = 0;
+	}
+}
+
+static void pool_round(long round)
+{
+	long i;
+
+	for (i = 0; i < 2; i++)
+		pending[i] = (int)round;
+	pool_work(2);
+	for (i = 0; i < 2; i++)
+		while (pending[i])
+			sched_yield();
+	for (i = 0; round % 5 && i < 100; i++)
+		jitter();
+}
+
+static void pool(void)
+{
+	bool open = false;
+	pthread_t t[2];
+	long i, round;
+
+	for (i = 0; i < 2; i++) {
+		pthread_mutex_lock(&gate[i]);
+		pthread_create(&t[i], NULL, pool_thread, (void *)i);
+	}
+	for (round = 1; round <= factor * 100; round++) {
+		for (i = 0; i < 2 && !open; i++)
+			pthread_mutex_unlock(&gate[i]);
+		open = round % 4 != 0;
+		pool_round(round);
+		for (i = 0; i < 2 && !open; i++)
+			pthread_mutex_lock(&gate[i]);
+	}
+	for (i = 0; i < 2 && open; i++)
+		pthread_mutex_lock(&gate[i]);
+	stop = 1;
+	for (i = 0; i < 2; i++) {
+		pthread_mutex_unlock(&gate[i]);
+		pthread_join(t[i], NULL);
+	}
+	mix(&digest, other_digest);
+}
+
 static void mutexes(void)
 {
 	together(mutex_thread);
@@ -598,7 +698,7 @@ static const struct {
 	{ "spin", spins },	  { "cond", conds },	{ "rwlock", rwlocks },
 	{ "sem", sems },	  { "once", once },	{ "barrier", barriers },
 	{ "alloc", allocs },	  { "clock", clocks },	{ "births", births },
-	{ "spinners", spinners },
+	{ "spinners", spinners }, { "pool", pool },
 };
 
 int main(int argc, char **argv)

@@ -186,14 +186,16 @@ static void drain(struct run *r, struct log *log)
 
 static void feed(struct run *r, const struct log *log)
 {
-	size_t page = 4096, size = page;
+	uint32_t *runs = rrc_locklog_runs(&r->ll, log->feed);
+	size_t page = 4096, size = page, n = 0;
 	struct rrc_error err = { 0 };
-	uint64_t at;
+	uint64_t at, runs_at;
 	uint32_t i;
 	long ret;
 
 	for (i = 0; i < RRC_LL_SLOTS; i++)
-		size += log->feed[i].count * sizeof(struct rrc_ll_event);
+		n += log->feed[i].count;
+	size += n * (sizeof(struct rrc_ll_event) + sizeof(*runs));
 	size = (size + page - 1) & ~(page - 1);
 	if (rrc_inject(r->pid, SYS_mmap,
 		       (uint64_t[6]){ RRC_LL_FEED_BASE, size, PROT_READ | PROT_WRITE,
@@ -205,14 +207,19 @@ static void feed(struct run *r, const struct log *log)
 		exit(3);
 	}
 	at = RRC_LL_FEED_BASE;
+	runs_at = at + n * sizeof(struct rrc_ll_event);
+	if (!runs || (n && rrc_mem_write(r->pid, runs_at, runs, n * sizeof(*runs)) < 0))
+		die("runs");
+	free(runs);
 	for (i = 0; i < RRC_LL_SLOTS; i++) {
 		const struct rrc_locklog_feed *f = &log->feed[i];
 		size_t bytes = f->count * sizeof(struct rrc_ll_event);
 
 		if (bytes && rrc_mem_write(r->pid, at, f->events, bytes) < 0)
 			die("feed");
-		rrc_locklog_feed(&r->ll, i, at, f->count, f->total);
+		rrc_locklog_feed(&r->ll, i, at, runs_at, f->count, f->total);
 		at += bytes;
+		runs_at += f->count * sizeof(uint32_t);
 	}
 	rrc_locklog_fed(&r->ll);
 }

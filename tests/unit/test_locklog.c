@@ -111,6 +111,35 @@ Test(locklog, a_turn_that_two_claim)
 	free(f);
 }
 
+Test(locklog, runs_are_as_long_as_the_next_owner_found_them)
+{
+	struct rrc_locklog ll = new_area();
+	/* lock 7 is slot 1's at the cut, with 3 repeats; slot 2's turn at lock 9 was told before the cut */
+	struct rrc_ll_event a[] = { turn(4, 7, 2, 21), turn(9, 9, 2, 6) };
+	struct rrc_ll_event b[] = { turn(5, 7, 1, 20), turn(6, 7, 1, 22) };
+	struct rrc_locklog_feed *f = feeds_of(a, 9, b, 6);
+	uint32_t *runs;
+
+	f[1].count = f[2].count = 2;
+	a[0].value |= 4;
+	a[1].value |= 1;
+	b[0].value |= 8;
+	ll.area->lock[7].word = turn(0, 0, 1, 20).value | 3;
+	ll.area->lock[9].word = turn(0, 0, 1, 5).value;
+	runs = rrc_locklog_runs(&ll, f);
+	cr_assert(runs);
+	cr_assert_eq(ll.area->limit[7], 9);
+	cr_assert_eq(ll.area->limit[9], 2);
+	cr_assert_eq(ll.area->limit[8], 0);
+	cr_assert_eq(runs[0], 1, "slot 1 has it for a moment: change 22 finds no repeat");
+	cr_assert_eq(runs[1], 0, "nobody takes lock 9 from slot 1 any more");
+	cr_assert_eq(runs[2], 5);
+	cr_assert_eq(runs[3], 0);
+	free(runs);
+	free(f);
+	rrc_locklog_close(&ll);
+}
+
 Test(locklog, replay_and_live_change_every_word_that_matters)
 {
 	struct rrc_locklog ll = new_area();
@@ -127,7 +156,7 @@ Test(locklog, replay_and_live_change_every_word_that_matters)
 	for (i = 0; i < RRC_LL_LOCKS; i++) /* also those that nobody took yet */
 		cr_assert(a->lock[i].word & RRC_LL_GENERATION);
 	cr_assert_eq(RRC_LL_CHANGES(a->lock[7].word), 12);
-	rrc_locklog_feed(&ll, 2, 0x1000, 0, 38);
+	rrc_locklog_feed(&ll, 2, 0x1000, 0, 0, 38);
 	cr_assert_eq(a->slot[2].total, 40, "what was begun at the cut is not undone");
 	rrc_locklog_fed(&ll);
 	cr_assert_eq(a->fed, 1);

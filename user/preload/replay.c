@@ -5,6 +5,8 @@
 
 #include "preload.h"
 
+#define SPIN_STREAK 3 /* operations in a row on one lock */
+
 enum verdict {
 	GO, /* the turn is here */
 	EXTRA, /* by tolerance: once more without counting */
@@ -74,9 +76,34 @@ static bool beyond(uint32_t n, const struct rrc_ll_slot *s)
 	return (int32_t)(n - s->total) > 0;
 }
 
+/* The lock that this thread is known to spin on, or does now. */
 static bool spins(uint32_t index)
 {
-	return rrc_pl_area->patience_ns && rrc_me.streak >= 3 && rrc_me.streak_lock == index;
+	return rrc_pl_area->patience_ns &&
+	       ((rrc_me.spin == index + 1) ||
+		(rrc_me.streak >= SPIN_STREAK && rrc_me.streak_lock == index));
+}
+
+/* Known ones sleep for a short time only: what they spin for does not wait. */
+static struct timespec patience(uint32_t index)
+{
+	uint32_t ns = rrc_pl_area->patience_ns;
+
+	return (struct timespec){ 0, rrc_me.spin == index + 1 ? ns / 8 : ns };
+}
+
+/* This thread owns the word, and the log has more of its repeats, or does not say. */
+static bool has_room(uint32_t index, uint64_t word)
+{
+	uint32_t limit = __atomic_load_n(&rrc_pl_area->limit[index], __ATOMIC_RELAXED);
+
+	return RRC_LL_OWNER(word) == rrc_me.index + 1 &&
+	       (!limit || RRC_LL_REPEATS(word) + 1 < limit);
+}
+
+static uint64_t word_of(uint32_t index)
+{
+	return __atomic_load_n(&rrc_pl_area->lock[index].word, __ATOMIC_ACQUIRE);
 }
 
 static bool is_turn(uint64_t word, uint64_t want)
@@ -91,12 +118,13 @@ static enum verdict park(uint32_t state, uint32_t index)
 {
 	struct rrc_ll_area *a = rrc_pl_area;
 	bool spinner = state == RRC_LL_PARKED_END && spins(index);
-	struct timespec patience = { 0, a->patience_ns };
+	struct timespec time = patience(index);
 	long r;
 
-	set_state(state);
+	/* the replayer takes a thread at its end for one that has no more to do */
+	set_state(spinner ? RRC_LL_WAIT_TURN : state);
 	while (replaying()) {
-		r = rrc_pl_futex(&a->mode, FUTEX_WAIT, RRC_LL_REPLAY, spinner ? &patience : NULL);
+		r = rrc_pl_futex(&a->mode, FUTEX_WAIT, RRC_LL_REPLAY, spinner ? &time : NULL);
 		if (r == -ETIMEDOUT) {
 			set_state(RRC_LL_RUNNING);
 			return EXTRA;
@@ -109,7 +137,7 @@ static enum verdict park(uint32_t state, uint32_t index)
 static enum verdict await_turn(uint32_t index, uint64_t want)
 {
 	struct rrc_ll_lock *lock = &rrc_pl_area->lock[index];
-	struct timespec patience = { 0, rrc_pl_area->patience_ns };
+	struct timespec time = patience(index);
 	enum verdict verdict = GO;
 	uint64_t word;
 	long r;
@@ -128,7 +156,7 @@ static enum verdict await_turn(uint32_t index, uint64_t want)
 		if (is_turn(word, want))
 			break;
 		r = rrc_pl_futex(&lock->word, FUTEX_WAIT, (uint32_t)word,
-				 spins(index) ? &patience : NULL);
+				 spins(index) ? &time : NULL);
 		if (r == -ETIMEDOUT && __atomic_load_n(&lock->word, __ATOMIC_SEQ_CST) == word) {
 			verdict = EXTRA;
 			break;
@@ -139,17 +167,29 @@ static enum verdict await_turn(uint32_t index, uint64_t want)
 	return verdict;
 }
 
-static void move(uint32_t index, bool change)
+/* add: repeats on top of it. */
+static void move(uint32_t index, bool change, uint32_t add)
 {
 	struct rrc_ll_lock *lock = &rrc_pl_area->lock[index];
-	uint64_t old = __atomic_load_n(&lock->word, __ATOMIC_ACQUIRE), new;
+	uint64_t old = word_of(index), new;
 
 	do {
-		new = change ? rrc_pl_changed(old, rrc_me.index) : old + 1;
+		new = change ? rrc_pl_changed(old, rrc_me.index) + add : old + 1;
 	} while (!__atomic_compare_exchange_n(&lock->word, &old, new, false, __ATOMIC_SEQ_CST,
 					      __ATOMIC_ACQUIRE));
 	if (__atomic_load_n(&lock->waiters, __ATOMIC_SEQ_CST))
 		rrc_pl_futex(&lock->word, FUTEX_WAKE, INT32_MAX, NULL);
+}
+
+/* The feed's next event happens: its run of repeats begins, which only the word's owner looks at. */
+static uint32_t begin_run(uint32_t index)
+{
+	struct rrc_ll_slot *s = rrc_me.slot;
+	const uint32_t *runs = (const uint32_t *)(uintptr_t)s->runs;
+	uint32_t run = runs ? runs[s->feed_pos] : 0;
+
+	__atomic_store_n(&rrc_pl_area->limit[index], run, __ATOMIC_RELAXED);
+	return run;
 }
 
 static void finish(uint32_t n, uint32_t index)
@@ -158,6 +198,7 @@ static void finish(uint32_t n, uint32_t index)
 
 	__atomic_store_n(&s->ops, n, __ATOMIC_RELEASE);
 	__atomic_store_n(&s->done, n, __ATOMIC_RELEASE);
+	rrc_me.stray = 0;
 	if (rrc_me.streak_lock == index) {
 		rrc_me.streak++;
 	} else {
@@ -186,17 +227,58 @@ static int go_live(const struct rrc_pl_op *op, struct rrc_pl_call *c)
 	return 0;
 }
 
-/* Another thread owns the word though the log has no event for this operation: is it the next one, which
- * this run reaches in fewer steps than the recorded one? */
-static const struct rrc_ll_event *jump(const struct rrc_pl_op *op, uint32_t index)
+static bool same(const struct rrc_ll_event *e, uint8_t kind, uint32_t index)
 {
-	const struct rrc_ll_event *e = next_event();
-	uint64_t word = __atomic_load_n(&rrc_pl_area->lock[index].word, __ATOMIC_ACQUIRE);
+	return (e->kind & ~RRC_LL_PLAIN) == kind &&
+	       (kind == RRC_LL_BIRTH || kind == RRC_LL_ALLOC || e->lock == index);
+}
 
-	if (e && e->kind == op->kind && !rrc_pl_always(e->kind) && e->lock == index &&
-	    is_turn(word, e->value))
-		return e;
-	return NULL;
+/* Is operation n the event, and not a repeat before it? */
+static bool is_event(const struct rrc_ll_event *e, uint8_t kind, uint32_t index, uint32_t n)
+{
+	bool number = e && (e->kind & RRC_LL_PLAIN || !rrc_pl_area->limit[index]);
+
+	return e && same(e, kind, index) &&
+	       ((number && e->n == n) || rrc_pl_always(kind) || !has_room(index, word_of(index)));
+}
+
+/* A spinner's lock and unlock that it did not come to in this run: see TOLERANCE. kind, index: what it does.
+ * True: the feed has moved on. */
+static bool leave_out(const struct rrc_ll_event *e, uint8_t kind, uint32_t index)
+{
+	struct rrc_ll_slot *s = rrc_me.slot;
+	uint32_t run;
+
+	if (!rrc_pl_area->patience_ns || !e || e->kind != RRC_LL_MUTEX || e->result ||
+	    s->feed_pos + 1 >= s->feed_count || e->lock == index || !same(e + 1, kind, index) ||
+	    !is_turn(word_of(e->lock), e->value))
+		return false;
+	run = begin_run(e->lock);
+	move(e->lock, true, run ? run - 1 : 0);
+	rrc_pl_consume();
+	rrc_me.spin = e->lock + 1;
+	s->jumped++;
+	return true;
+}
+
+/* The count of operations as the event has it. */
+static void set_right(const struct rrc_ll_event *e, uint32_t n)
+{
+	struct rrc_ll_slot *s = rrc_me.slot;
+
+	if ((int32_t)(e->n - n) > 0)
+		s->jumped += e->n - n;
+	else
+		s->extra += n - e->n;
+}
+
+/* By tolerance, its turn not having come: real, and a repeat if the word is its own. */
+static int once_more(uint32_t index)
+{
+	rrc_me.slot->extra++;
+	if (has_room(index, word_of(index)))
+		move(index, false, 0);
+	return 0;
 }
 
 /* An operation whose turn or result is known. */
@@ -208,14 +290,10 @@ static int by_event(const struct rrc_pl_op *op, struct rrc_pl_call *c, uint32_t 
 	enum verdict verdict;
 
 	tell(op->kind, n, index, c->lock, e->value);
-	if ((e->kind & ~RRC_LL_PLAIN) != op->kind ||
-	    (op->kind != RRC_LL_BIRTH && op->kind != RRC_LL_ALLOC && e->lock != index)) {
-		park(RRC_LL_MISMATCH, index);
-		return go_live(op, c);
-	}
 	if (e->kind & RRC_LL_PLAIN) {
+		set_right(e, n);
 		rrc_pl_consume();
-		finish(n, index);
+		finish(e->n, index);
 		if (op->release) /* a condition wait that failed never let go of its mutex */
 			op->force(c);
 		return result;
@@ -226,43 +304,60 @@ static int by_event(const struct rrc_pl_op *op, struct rrc_pl_call *c, uint32_t 
 	if (op->kind == RRC_LL_BIRTH)
 		c->child = e->lock;
 	force(op, c);
-	if (verdict == EXTRA &&
-	    !is_turn(__atomic_load_n(&rrc_pl_area->lock[index].word, __ATOMIC_ACQUIRE), e->value)) {
-		rrc_me.slot->extra++;
-		return 0;
-	}
-	move(index, true);
+	if (verdict == EXTRA && !is_turn(word_of(index), e->value))
+		return once_more(index);
+	set_right(e, n);
+	if (fed)
+		begin_run(index);
+	move(index, true, 0);
 	if (fed)
 		rrc_pl_consume();
-	finish(n, index);
+	finish(e->n, index);
 	return result;
+}
+
+/* Neither a repeat nor what the log has: harmless if it is a spinner's lock and unlock. */
+static int stray(const struct rrc_pl_op *op, struct rrc_pl_call *c, const struct rrc_ll_event *e)
+{
+	uint32_t index = rrc_pl_index(op, c);
+	struct rrc_ll_slot *s = rrc_me.slot;
+
+	if (rrc_pl_area->patience_ns && op->kind == RRC_LL_MUTEX &&
+	    (rrc_me.stray ? rrc_me.stray == index + 1 : e || spins(index))) {
+		if (rrc_me.stray)
+			rrc_me.spin = index + 1;
+		rrc_me.stray = index + 1;
+		s->extra++;
+		force(op, c);
+		return 0;
+	}
+	if (e && (int32_t)(s->wait_n - e->n) > 0)
+		s->wait_n = e->n; /* where it went another way */
+	park(e ? RRC_LL_MISMATCH : RRC_LL_PARKED_END, index);
+	return go_live(op, c);
 }
 
 static int by_repeat(const struct rrc_pl_op *op, struct rrc_pl_call *c, uint32_t n)
 {
 	uint32_t index = rrc_pl_index(op, c);
-	struct rrc_ll_lock *lock = &rrc_pl_area->lock[index];
 	const struct rrc_ll_event *e;
 
 	tell(op->kind, n, index, c->lock, 0);
-	if (RRC_LL_OWNER(__atomic_load_n(&lock->word, __ATOMIC_ACQUIRE)) == rrc_me.index + 1) {
+	if (has_room(index, word_of(index))) {
 		force(op, c);
-		if (RRC_LL_OWNER(__atomic_load_n(&lock->word, __ATOMIC_ACQUIRE)) ==
-		    rrc_me.index + 1) {
-			move(index, false);
+		if (has_room(index, word_of(index))) {
+			move(index, false, 0);
 			finish(n, index);
 			return 0;
 		}
 		op->drop(c); /* somebody took it while this thread waited */
 	}
-	e = jump(op, index);
-	if (e) {
-		rrc_me.slot->jumped += e->n - n;
-		return by_event(op, c, e->n, e, true);
-	}
-	/* a change of owner that the log does not have */
-	park(next_event() ? RRC_LL_MISMATCH : RRC_LL_PARKED_END, index);
-	return go_live(op, c);
+	e = next_event();
+	if (leave_out(e, op->kind, index))
+		e = next_event();
+	if (is_event(e, op->kind, index, n))
+		return by_event(op, c, n, e, true);
+	return stray(op, c, e);
 }
 
 /* The replayer wants this thread to be later here than it would be. */
@@ -278,6 +373,14 @@ static void await_hold(uint32_t n)
 	set_state(RRC_LL_RUNNING);
 }
 
+/* All that the log has is done. A spinner's count says little: it stops where it has to. */
+static bool at_end(const struct rrc_ll_event *e, uint32_t n, uint32_t index)
+{
+	if (e || !beyond(n, rrc_me.slot))
+		return false;
+	return !rrc_me.spin || rrc_me.spin == index + 1 || !has_room(index, word_of(index));
+}
+
 static int operation(const struct rrc_pl_op *op, struct rrc_pl_call *c, uint32_t n,
 		     const struct rrc_ll_event *own)
 {
@@ -285,20 +388,19 @@ static int operation(const struct rrc_pl_op *op, struct rrc_pl_call *c, uint32_t
 	const struct rrc_ll_event *e;
 
 	await_hold(n);
-	e = rrc_pl_peek(n);
+	e = next_event();
 	if (!replaying())
 		return go_live(op, c);
-	if (e)
-		return by_event(op, c, n, e, true);
-	if (own)
+	if (own && !(e && e->n == n))
 		return by_event(op, c, n, own, false);
-	if (beyond(n, rrc_me.slot)) {
+	if (is_event(e, op->kind, index, n))
+		return by_event(op, c, n, e, true);
+	if (at_end(e, n, index)) {
 		tell(op->kind, n, index, c->lock, 0);
 		if (park(RRC_LL_PARKED_END, index) == ALIVE)
 			return go_live(op, c);
-		rrc_me.slot->extra++;
 		force(op, c);
-		return 0;
+		return once_more(index);
 	}
 	return by_repeat(op, c, n);
 }
@@ -382,6 +484,8 @@ RRC_SLOW bool rrc_pl_replay_plain(struct rrc_ll_event *want)
 	if (!replaying())
 		return false;
 	tell(want->kind, n, want->lock, NULL, 0);
+	if (leave_out(e, want->kind, want->lock))
+		e = next_event();
 	if (e && e->kind == want->kind && e->lock == want->lock &&
 	    (e->n == n || may_jump(e->kind))) {
 		if (!await_grant())

@@ -59,7 +59,7 @@ void rrc_pl_use_slot(uint32_t index)
 	rrc_me.index = index;
 	rrc_me.ring = rrc_pl_area->ring[index];
 	rrc_me.tail_seen = __atomic_load_n(&s->tail, __ATOMIC_ACQUIRE);
-	rrc_me.streak = 0;
+	rrc_me.streak = rrc_me.spin = rrc_me.stray = 0;
 	rrc_me.slot = s;
 }
 
@@ -169,7 +169,7 @@ void rrc_pl_adopt(struct rrc_pl_thread *me, uint32_t tid)
 	a->slot[i].tid = tid;
 	me->ring = a->ring[i];
 	me->tail_seen = a->slot[i].tail;
-	me->streak = 0;
+	me->streak = me->spin = me->stray = 0;
 	me->slot = &a->slot[i];
 }
 

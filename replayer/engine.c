@@ -23,6 +23,8 @@
 #include "watchdog.h"
 
 #define STALL_MS   10000
+#define STILL_NS   1000000000ull /* as above, of threads that only wait for each other */
+#define BLAME_MAX  8
 #define OVERLAP_NS 2000000 /* a call in flight for so long may wait for one that overlapped it */
 #define LOOK_NS	   500000 /* at the end of the log: whether all are parked */
 #define ALONE_NS   4000000 /* a thread that runs alone at the start does so for at most so long */
@@ -367,17 +369,19 @@ static int stalled(struct rrc_engine *e, const char *how, struct rrc_error *err)
 {
 	const struct rrc_rec *rec = e->head < e->end ? rrc_log_rec(e, e->head) : NULL;
 	const struct tracee *t = rec ? rrc_tracee_ns(e, rec->tid) : NULL;
-	const struct tracee *whom;
+	const struct tracee *whom = t, *next;
 	char head[600], other[600] = "";
-	uint32_t op;
-	bool blame = rrc_locks_blame(e, t, &whom, &op);
+	uint32_t op = 0;
 
+	/* who waits for whom: the last one is to blame */
+	for (int i = 0; i < BLAME_MAX && rrc_locks_blame(e, whom, &next, &op); i++)
+		whom = next;
 	describe(e, t, head, sizeof(head));
-	if (blame)
+	if (whom != t)
 		describe(e, whom, other, sizeof(other));
-	rrc_diverge(e, e->head, t, err, "%s, %s%s%s", how, head, blame ? "; before it, " : "",
+	rrc_diverge(e, e->head, t, err, "%s, %s%s%s", how, head, whom != t ? "; before it, " : "",
 		    other);
-	if (blame)
+	if (whom != t)
 		e->rep.where = (struct rrc_place){ whom->ns_tid, whom->prev_rec, op, e->head };
 	return err->code;
 }
@@ -388,6 +392,15 @@ static bool anybody_runs(const struct rrc_engine *e)
 		if (t->state == TR_RUN || t->state == TR_BUSY || t->state == TR_NEW)
 			return true;
 	return false;
+}
+
+/* For long nothing has moved, and there is nobody whom that would take so long. */
+static bool still(const struct rrc_engine *e, uint64_t moved_ns)
+{
+	for (const struct tracee *t = e->threads; t; t = t->next)
+		if (t->state == TR_BUSY)
+			return false;
+	return rrc_now_ns(CLOCK_MONOTONIC) - moved_ns > STILL_NS && rrc_later_alone(e);
 }
 
 /* Until something is to be looked at without an event, ns. */
@@ -410,7 +423,7 @@ static uint64_t how_long(const struct rrc_engine *e, bool at_end, bool flying)
 static int run_log(struct rrc_engine *e, struct rrc_error *err)
 {
 	unsigned int quiet = 0;
-	uint64_t end_ns = 0;
+	uint64_t end_ns = 0, moved_ns = rrc_now_ns(CLOCK_MONOTONIC);
 	int r = rrc_advance(e, err);
 
 	while (!r && !rrc_all_parked(e)) {
@@ -446,9 +459,12 @@ static int run_log(struct rrc_engine *e, struct rrc_error *err)
 			quiet = !flying && !at_end && !e->held && rrc_deadlocked(e) ? quiet + 1 : 0;
 			if (!r && quiet >= 2)
 				return stalled(e, "nothing can move", err);
+			if (!r && !at_end && still(e, moved_ns))
+				return stalled(e, "nothing moves", err);
 			continue;
 		}
 		quiet = 0;
+		moved_ns = rrc_now_ns(CLOCK_MONOTONIC);
 		rrc_watchdog_pat(e->watchdog);
 		r = rrc_on_status(e, tid, status, err);
 		if (r == -ETIMEDOUT)

@@ -394,13 +394,19 @@ static bool anybody_runs(const struct rrc_engine *e)
 	return false;
 }
 
-/* For long nothing has moved, and there is nobody whom that would take so long. */
+/* For long nothing has moved, far longer than it took, and there is nobody whom that would take so long. */
 static bool still(const struct rrc_engine *e, uint64_t moved_ns)
 {
+	uint64_t head_ns = rrc_log_rec(e, e->head)->exit_ns, limit = STILL_NS;
+
+	if (!e->recorded_ns)
+		return false;
+	if (head_ns > e->recorded_ns)
+		limit += 2 * (head_ns - e->recorded_ns);
 	for (const struct tracee *t = e->threads; t; t = t->next)
 		if (t->state == TR_BUSY)
 			return false;
-	return rrc_now_ns(CLOCK_MONOTONIC) - moved_ns > STILL_NS && rrc_later_alone(e);
+	return rrc_now_ns(CLOCK_MONOTONIC) - moved_ns > limit && rrc_later_alone(e);
 }
 
 /* Until something is to be looked at without an event, ns. */
@@ -460,7 +466,7 @@ static int run_log(struct rrc_engine *e, struct rrc_error *err)
 			if (!r && quiet >= 2)
 				return stalled(e, "nothing can move", err);
 			if (!r && !at_end && still(e, moved_ns))
-				return stalled(e, "nothing moves", err);
+				return stalled(e, "nothing moved for long", err);
 			continue;
 		}
 		quiet = 0;

@@ -5,6 +5,8 @@
 #	make				build/rrc-trace and build/rrc-replay
 #	make demo | test | bench	deps and build come first
 #	make unit | guests | fuzz	parts of the tests
+#	make kmod KDIR=			the fork module, for the kernel of KDIR (else the running one's headers)
+#	make test-kmod			the fork module in virtual machines
 #	make install PREFIX= DESTDIR=
 #	make format | check-format | tidy | compile_commands.json
 #	V=1 shows commands; SANITIZE=address,undefined builds in a directory of its own
@@ -52,7 +54,7 @@ REPLAY_SRC := $(wildcard replayer/*.c)
 BPF_SRC := $(wildcard bpf/*.bpf.c)
 UNIT_SRC := $(wildcard tests/unit/*.c)
 GUEST_SRC := $(wildcard tests/guests/*.c)
-TOOL_SRC := $(wildcard $(foreach d,faults lab demo e2e bench preload,tests/$(d)/*.c))
+TOOL_SRC := $(wildcard $(foreach d,faults lab demo e2e bench preload kmod,tests/$(d)/*.c))
 FUZZ_SRC := $(wildcard tests/fuzz/*.c)
 ALL_C := $(LIB_SRC) $(USER_SRC) $(REPLAY_SRC) $(UNIT_SRC) $(GUEST_SRC) $(TOOL_SRC) $(FUZZ_SRC)
 PRELOAD_SRC := $(wildcard user/preload/*.c)
@@ -175,6 +177,12 @@ $(RECORDER_TOOLS): $(B)/tests/%: tests/%.c tests/bench/spawn.h $(RECORDER_OBJ) $
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -Iuser $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(LDLIBS) $(JSON_LIBS)
 
+KMOD_TOOLS := $(filter $(B)/tests/kmod/%,$(TOOLS))
+$(KMOD_TOOLS): $(B)/tests/%: tests/%.c $(wildcard tests/kmod/*.h) kmod-fork/rrc_fork.h
+	$(call say,TOOL,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -O2 -g -std=gnu11 $(WARN) -D_GNU_SOURCE -Ikmod-fork -o $@ $< -lpthread
+
 LOCKLOG_TOOLS := $(B)/tests/e2e/inject-count $(addprefix $(B)/tests/,bench/locks preload/harness preload/cut preload/steps)
 $(addprefix $(B)/tests/preload/,harness cut steps): tests/preload/run.h
 $(LOCKLOG_TOOLS): $(B)/tests/%: tests/%.c $(B)/lib/librrc.a
@@ -213,7 +221,7 @@ AGAIN := $(MAKE) --no-print-directory B=$(B)
 # scripts and tests find the programs that they are about here
 RUN_ENV := B=$(abspath $(B)) PREFIX=$(PREFIX)
 
-.PHONY: demo test bench
+.PHONY: demo test bench kmod test-kmod
 demo: deps
 	+$(Q)$(AGAIN) -j$(JOBS) all tools
 	$(Q)$(SUDO) env $(RUN_ENV) tests/demo/demo.sh
@@ -221,6 +229,16 @@ demo: deps
 test: deps
 	+$(Q)$(AGAIN) -j$(JOBS) all guests tools $(B)/unit-tests
 	$(Q)$(SUDO) env $(RUN_ENV) tests/run $(TESTS)
+
+test-kmod: deps
+	+$(Q)$(AGAIN) -j$(JOBS) tools
+	$(Q)$(SUDO) env $(RUN_ENV) tests/run kmod
+
+# For the kernel of KDIR; kmod-fork/dkms.conf does it for whatever kernel is installed.
+KDIR ?= /lib/modules/$(shell uname -r)/build
+kmod:
+	$(call say,KMOD,$(B)/kmod/rrc_fork.ko)
+	$(Q)tests/kmod/build.sh $(KDIR) $(B)/kmod
 
 bench: deps
 	+$(Q)$(AGAIN) -j$(JOBS) all tools

@@ -6,7 +6,7 @@
 set -euo pipefail
 
 version=$1 dir=$2
-found=$(find "$dir" -maxdepth 2 -path "$dir/linux-image-$version*/ready" | sort -V | tail -n 1)
+found=$(find "$dir" -maxdepth 2 -path "$dir/linux-image-$version.*/ready" | sort -V | tail -n 1)
 if [ -n "$found" ]; then
 	dirname "$found"
 	exit 0

@@ -13,6 +13,7 @@ kver=$(uname -r)
 mkdir -p "/lib/modules/$kver"
 mount --bind "$modules/lib/modules/$kver" "/lib/modules/$kver"
 ip link set lo up
+touch /run/rrc-vm/began
 # In a session of its own; from a file, so that nothing is quoted twice.
 (. /run/rrc-vm/command)
 status=$?

@@ -83,7 +83,7 @@
  *     follows must be the same again or what the log has, else it is a MISMATCH at the first of them.
  * (3) The next event is left out, its word moved with all its repeats, if its turn is now and the operation
  *     is the event after it.
- * (4) A thread that spins on a lock (its last three operations, or by (2) or (3)) and whose next turn on it (or whose
+ * (4) A thread that spins on a lock (its last three operations, with time between them; or by (2) or (3)) and whose next turn on it (or whose
  *     end) has not come after its patience, while the word stood still, takes it once more, uncounted; at its
  *     end it goes on with locks that it owns.
  *

@@ -430,6 +430,7 @@ static int run_log(struct rrc_engine *e, struct rrc_error *err)
 {
 	unsigned int quiet = 0;
 	uint64_t end_ns = 0, moved_ns = rrc_now_ns(CLOCK_MONOTONIC);
+	size_t moved = e->head; /* some calls are passed without an event */
 	int r = rrc_advance(e, err);
 
 	while (!r && !rrc_all_parked(e)) {
@@ -459,6 +460,9 @@ static int run_log(struct rrc_engine *e, struct rrc_error *err)
 				continue;
 			}
 			r = flying ? start_overlapping(e, err) : 0;
+			if (e->head != moved)
+				moved_ns = rrc_now_ns(CLOCK_MONOTONIC);
+			moved = e->head;
 			if (!r && (e->due_ns || e->rush))
 				r = rrc_advance(e, err);
 			/* Twice: one that was woken needs a moment to run. */

@@ -27,8 +27,9 @@ struct rrc_pl_thread {
 	struct rrc_ll_event *ring;
 	uint32_t index;
 	uint32_t tail_seen;
-	uint32_t streak; /* REPLAY: operations in a row on streak_lock */
+	uint32_t streak; /* REPLAY: operations in a row on streak_lock, with time between them */
 	uint32_t streak_lock;
+	uint64_t streak_tsc; /* when the last one was */
 	uint32_t spin; /* REPLAY: lock + 1 that it is known to spin on; 0: none */
 	uint32_t stray; /* REPLAY: lock + 1 that it took since its last operation, uncounted */
 	bool inside; /* in a wrapper: what a signal handler calls now is not recorded */

@@ -2,10 +2,12 @@
 /* REPLAY: turns are waited for, outcomes come from the feed, the end of the log parks. One thread's view:
  * operation n is the feed's next event, or a repeat, or beyond the end. */
 #include <linux/futex.h>
+#include <x86intrin.h>
 
 #include "preload.h"
 
-#define SPIN_STREAK 3 /* operations in a row on one lock */
+#define SPIN_STREAK 3 /* operations in a row on one lock, */
+#define SPIN_TSC    4000 /* and between two of them so many ticks, some 2 µs */
 
 enum verdict {
 	GO, /* the turn is here */
@@ -192,19 +194,23 @@ static uint32_t begin_run(uint32_t index)
 	return run;
 }
 
-static void finish(uint32_t n, uint32_t index)
+static void finish(uint32_t n, uint8_t kind, uint32_t index)
 {
 	struct rrc_ll_slot *s = rrc_me.slot;
+	uint64_t now;
 
 	__atomic_store_n(&s->ops, n, __ATOMIC_RELEASE);
 	__atomic_store_n(&s->done, n, __ATOMIC_RELEASE);
 	rrc_me.stray = 0;
-	if (rrc_me.streak_lock == index) {
-		rrc_me.streak++;
-	} else {
+	if (rrc_me.streak_lock != index) {
 		rrc_me.streak_lock = index;
-		rrc_me.streak = 1;
+		rrc_me.streak = 0;
 	}
+	/* who spins takes its time; a loop over a lock, or the allocator in a row, does not */
+	now = __rdtsc();
+	rrc_me.streak =
+		kind != RRC_LL_MUTEX || now - rrc_me.streak_tsc < SPIN_TSC ? 0 : rrc_me.streak + 1;
+	rrc_me.streak_tsc = now;
 }
 
 static int force(const struct rrc_pl_op *op, struct rrc_pl_call *c)
@@ -293,7 +299,7 @@ static int by_event(const struct rrc_pl_op *op, struct rrc_pl_call *c, uint32_t 
 	if (e->kind & RRC_LL_PLAIN) {
 		set_right(e, n);
 		rrc_pl_consume();
-		finish(e->n, index);
+		finish(e->n, op->kind, index);
 		if (op->release) /* a condition wait that failed never let go of its mutex */
 			op->force(c);
 		return result;
@@ -312,7 +318,7 @@ static int by_event(const struct rrc_pl_op *op, struct rrc_pl_call *c, uint32_t 
 	move(index, true, 0);
 	if (fed)
 		rrc_pl_consume();
-	finish(e->n, index);
+	finish(e->n, op->kind, index);
 	return result;
 }
 
@@ -347,7 +353,7 @@ static int by_repeat(const struct rrc_pl_op *op, struct rrc_pl_call *c, uint32_t
 		force(op, c);
 		if (has_room(index, word_of(index))) {
 			move(index, false, 0);
-			finish(n, index);
+			finish(n, op->kind, index);
 			return 0;
 		}
 		op->drop(c); /* somebody took it while this thread waited */
@@ -493,12 +499,12 @@ RRC_SLOW bool rrc_pl_replay_plain(struct rrc_ll_event *want)
 		s->jumped += e->n - n; /* a thread that spun less often */
 		*want = *e;
 		rrc_pl_consume();
-		finish(e->n, RRC_LL_LOCKS);
+		finish(e->n, want->kind, RRC_LL_LOCKS);
 		return true;
 	}
 	if (!beyond(n, s) && (want->kind == RRC_LL_BARRIER || want->kind == RRC_LL_BARRIER_IN)) {
 		want->result = 0;
-		finish(n, RRC_LL_LOCKS);
+		finish(n, want->kind, RRC_LL_LOCKS);
 		return true;
 	}
 	park(beyond(n, s) || !e ? RRC_LL_PARKED_END : RRC_LL_MISMATCH, RRC_LL_LOCKS);

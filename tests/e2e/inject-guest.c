@@ -3,7 +3,8 @@
  * A server with threads that is attached to while it runs. Workers use every kind of lock and count what they did by
  * themselves; others wait, for as long as they are not released, in a mutex, condition variables and semaphores.
  *
- *	inject-guest PORT		commands: pause, resume, release, count (operations so far), digest
+ *	inject-guest PORT		commands: pause, resume, release, work (until it did some), count (operations
+ *					so far), digest
  *	inject-guest --spin PORT	the same, with a thread that waits for a read-write lock for ever
  */
 #include <arpa/inet.h>
@@ -35,6 +36,7 @@ static sem_t sem, timed_sem, tokens;
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t go = PTHREAD_COND_INITIALIZER, rests = PTHREAD_COND_INITIALIZER;
 static int released, paused, resting;
+static unsigned long rounds, wanted; /* by all threads; as many are waited for */
 static unsigned long values[LOCKS];
 /* Each under one lock. */
 static unsigned long by_exchange, by_rwlock, by_held, by_guard;
@@ -49,6 +51,8 @@ static void lock_gate(int me)
 static void rest(int me)
 {
 	lock_gate(me);
+	if (++rounds == wanted)
+		pthread_cond_signal(&rests);
 	while (paused) {
 		resting++;
 		pthread_cond_signal(&rests);
@@ -191,6 +195,17 @@ static void set_paused(int on)
 	pthread_mutex_unlock(&gate);
 }
 
+static void await_work(void)
+{
+	lock_gate(THREADS);
+	wanted = rounds + 1000;
+	while (rounds < wanted) {
+		pthread_cond_wait(&rests, &gate);
+		counts[THREADS].n++;
+	}
+	pthread_mutex_unlock(&gate);
+}
+
 /* Counts and the digest are asked for in a pause. */
 static void command(const char *text, char *answer, size_t size)
 {
@@ -203,6 +218,8 @@ static void command(const char *text, char *answer, size_t size)
 		set_paused(0);
 	} else if (!strncmp(text, "release", 7)) {
 		release();
+	} else if (!strncmp(text, "work", 4)) {
+		await_work();
 	} else if (!strncmp(text, "count", 5)) {
 		for (int i = 0; i <= THREADS; i++)
 			sum += counts[i].n;

@@ -66,8 +66,7 @@ counts_case() {
 	ask pause resume > /dev/null
 	check "a guest with waiting threads is attached to" attach guest "$WORK/guest" || return
 	before=$(ask pause count | tail -n 1) theirs=$("$count" "$(pid_of guest)")
-	ask resume release > /dev/null
-	sleep 0.3
+	ask resume release work > /dev/null
 	after=$(ask pause count | tail -n 1) ours=$("$count" "$(pid_of guest)")
 	if (( after > before && after - before == ${ours%% *} - ${theirs%% *} )) &&
 		[[ ${ours#* } == '0 0 2' ]]

@@ -316,7 +316,7 @@ int rrc_dirty_begin(struct rrc_dirty *d, struct rrc_error *err)
 	long n;
 
 	do {
-		n = rrc_pagemap_written(d->pagemap, start, d->found, REGIONS);
+		n = rrc_pagemap_protect(d->pagemap, start, d->found, REGIONS);
 		if (n < 0)
 			return failed(d, (int)n, err);
 		if (n)

@@ -36,6 +36,24 @@ long rrc_pagemap_written(int pagemap, uint64_t start, struct rrc_page_region *r,
 	return n < 0 ? -errno : n;
 }
 
+long rrc_pagemap_protect(int pagemap, uint64_t start, struct rrc_page_region *r, size_t most)
+{
+	struct scan s = {
+		.size = sizeof(s),
+		.flags = SCAN_WP,
+		.start = start,
+		.end = USER_END,
+		.vec = (uint64_t)r,
+		.vec_len = most,
+		.category_mask = PAGE_IS_WRITTEN,
+		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.return_mask = PAGE_IS_WRITTEN,
+	};
+	int n = ioctl(pagemap, SCAN, &s);
+
+	return n < 0 ? -errno : n;
+}
+
 long rrc_pagemap_present(int pagemap, uint64_t start, uint64_t end, struct rrc_page_region *r,
 			 size_t most)
 {

@@ -24,6 +24,10 @@ struct rrc_page_region {
  * or negative errno. Regions may span mappings, and name pages that have no content. */
 long rrc_pagemap_written(int pagemap, uint64_t start, struct rrc_page_region *r, size_t most);
 
+/* The same of pages that have content, and no others: one without would be marked, and CRIU takes a mark for a page
+ * that was swapped out, and saves it. For the first look. */
+long rrc_pagemap_protect(int pagemap, uint64_t start, struct rrc_page_region *r, size_t most);
+
 /* Pages in [start, end) that have content. */
 long rrc_pagemap_present(int pagemap, uint64_t start, uint64_t end, struct rrc_page_region *r,
 			 size_t most);

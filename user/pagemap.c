@@ -2,6 +2,7 @@
 /* PAGEMAP_SCAN, see pagemap.h. */
 #include <errno.h>
 #include <sys/ioctl.h>
+#include <sys/sysinfo.h>
 
 #include "pagemap.h"
 
@@ -36,6 +37,14 @@ long rrc_pagemap_written(int pagemap, uint64_t start, struct rrc_page_region *r,
 	return n < 0 ? -errno : n;
 }
 
+/* The mark of a page that has no content, and is watched all the same, looks like one that was swapped out. */
+static uint64_t have_content(void)
+{
+	struct sysinfo s;
+
+	return !sysinfo(&s) && !s.totalswap ? PAGE_IS_PRESENT : PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
+}
+
 long rrc_pagemap_protect(int pagemap, uint64_t start, struct rrc_page_region *r, size_t most)
 {
 	struct scan s = {
@@ -46,7 +55,7 @@ long rrc_pagemap_protect(int pagemap, uint64_t start, struct rrc_page_region *r,
 		.vec = (uint64_t)r,
 		.vec_len = most,
 		.category_mask = PAGE_IS_WRITTEN,
-		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.category_anyof_mask = have_content(),
 		.return_mask = PAGE_IS_WRITTEN,
 	};
 	int n = ioctl(pagemap, SCAN, &s);
@@ -63,7 +72,7 @@ long rrc_pagemap_present(int pagemap, uint64_t start, uint64_t end, struct rrc_p
 		.end = end,
 		.vec = (uint64_t)r,
 		.vec_len = most,
-		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.category_anyof_mask = have_content(),
 		.return_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 	};
 	int n = ioctl(pagemap, SCAN, &s);

@@ -28,6 +28,7 @@ struct rrc_dirty {
 	int uffd, pagemap, mem;
 	struct rrc_mappings maps;
 	struct rrc_page_region *found, *there;
+	bool unmarked; /* pages without content count as written, until they are marked at the first collect */
 };
 
 /* ---- the descriptor ---- */
@@ -120,7 +121,9 @@ void rrc_dirty_free(struct rrc_dirty *d)
 
 /* ---- mappings ---- */
 
-/* One that is watched already stays so: the kernel finds nothing to do. */
+/* A mapping that mremap moved is watched no more, nor is all that it merged with at its new place
+ * (mremap_userfaultfd_prep), and yet their pages keep the mark of those that were not written. Letting go once takes the
+ * marks away: then all that is there counts as written. */
 static int watch(struct rrc_dirty *d, struct rrc_mapping *m)
 {
 	struct uffdio_register r = {
@@ -128,7 +131,12 @@ static int watch(struct rrc_dirty *d, struct rrc_mapping *m)
 		.mode = UFFDIO_REGISTER_MODE_WP,
 	};
 
-	return ioctl(d->uffd, UFFDIO_REGISTER, &r) ? -errno : 0;
+	if (rrc_pagemap_watched(d->pagemap, m->start) == 1)
+		return 0;
+	if (ioctl(d->uffd, UFFDIO_REGISTER, &r) || ioctl(d->uffd, UFFDIO_UNREGISTER, &r.range) ||
+	    ioctl(d->uffd, UFFDIO_REGISTER, &r))
+		return -errno;
+	return 0;
 }
 
 int rrc_dirty_map(struct rrc_dirty *d, struct rrc_error *err)
@@ -315,6 +323,7 @@ int rrc_dirty_begin(struct rrc_dirty *d, struct rrc_error *err)
 	uint64_t start = 0;
 	long n;
 
+	d->unmarked = true;
 	do {
 		n = rrc_pagemap_protect(d->pagemap, start, d->found, REGIONS);
 		if (n < 0)
@@ -343,7 +352,7 @@ int rrc_dirty_collect(struct rrc_dirty *d, struct rrc_pages *p, uint64_t *count,
 			const struct rrc_page_region *r = &d->found[i];
 
 			unknown |= !known(d, r->start, r->end);
-			if (r->end - r->start < FEW_PAGES * RRC_PAGE)
+			if (!d->unmarked && r->end - r->start < FEW_PAGES * RRC_PAGE)
 				ret = gather(d, &b, r->start, r->end, p, count);
 			else
 				ret = gather_present(d, &b, r->start, r->end, p, count);
@@ -351,6 +360,7 @@ int rrc_dirty_collect(struct rrc_dirty *d, struct rrc_pages *p, uint64_t *count,
 		if (n)
 			start = d->found[n - 1].end;
 	} while (!ret && n == (long)REGIONS);
+	d->unmarked = false;
 	if (!ret)
 		ret = copy_batch(d, &b, p, count);
 	if (!ret && unknown)

@@ -15,6 +15,7 @@ struct scan {
 _Static_assert(sizeof(struct scan) == 96, "struct pm_scan_arg");
 #define SCAN		_IOWR('f', 16, struct scan)
 #define SCAN_WP		(1u << 0)
+#define SCAN_CHECK	(1u << 1)
 #define PAGE_IS_WRITTEN (1u << 1)
 #define PAGE_IS_PRESENT (1u << 3)
 #define PAGE_IS_SWAPPED (1u << 4)
@@ -78,4 +79,23 @@ long rrc_pagemap_present(int pagemap, uint64_t start, uint64_t end, struct rrc_p
 	int n = ioctl(pagemap, SCAN, &s);
 
 	return n < 0 ? -errno : n;
+}
+
+int rrc_pagemap_watched(int pagemap, uint64_t page)
+{
+	struct rrc_page_region r;
+	struct scan s = {
+		.size = sizeof(s),
+		.flags = SCAN_CHECK,
+		.start = page,
+		.end = page + 4096,
+		.vec = (uint64_t)&r,
+		.vec_len = 1,
+		.category_mask = PAGE_IS_PRESENT,
+		.return_mask = PAGE_IS_PRESENT,
+	};
+
+	if (ioctl(pagemap, SCAN, &s) >= 0)
+		return 1;
+	return errno == EPERM ? 0 : -errno;
 }

@@ -32,4 +32,7 @@ long rrc_pagemap_protect(int pagemap, uint64_t start, struct rrc_page_region *r,
 long rrc_pagemap_present(int pagemap, uint64_t start, uint64_t end, struct rrc_page_region *r,
 			 size_t most);
 
+/* 1: writes to the mapping at this page are noticed; 0: they are not; or negative errno. */
+int rrc_pagemap_watched(int pagemap, uint64_t page);
+
 #endif

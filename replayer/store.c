@@ -17,7 +17,8 @@
 #include "session.h"
 #include "util.h"
 
-#define RRC_BULK_WAIT_MS (-1)
+#define RRC_BULK_WAIT_MS  (-1)
+#define RRC_CLOCK_LEAD_NS 60000000ull /* what a restore takes until the copy's clock runs */
 
 /* A checkpoint that is coming in. */
 struct incoming {
@@ -390,6 +391,28 @@ static int note_heap(void *ctx, uint32_t pid, uint64_t end)
 	return rrc_copy_heap(ctx, pid, end);
 }
 
+/* Its clock must not be behind the primary's, and starts somewhere in the middle of the restore. */
+static struct rrc_warm *restore_warm(const struct rrc_session *s, struct rrc_restore_opts *ro,
+				     const char *layer, struct rrc_error *err)
+{
+	uint64_t lead = RRC_CLOCK_LEAD_NS;
+	struct rrc_warm *w = NULL;
+
+	for (int try = 0; try < 2; try++) {
+		int64_t behind;
+
+		ro->now_ns = rrc_now_ns(CLOCK_MONOTONIC) + (uint64_t)s->skew_ns + lead;
+		w = rrc_warm_new(ro, s->o->rootfs, layer, err);
+		behind = w ? rrc_warm_behind(w, s->skew_ns) : 0;
+		if (behind <= 0 || try)
+			break;
+		/* This host is that slow today. */
+		rrc_warm_free(w);
+		lead += 2 * (uint64_t)behind;
+	}
+	return w;
+}
+
 /* After the answer, since it takes as long as a restore. A failover waits at the lock meanwhile: what it would
  * have to do is being done. */
 static void warm_up(struct rrc_session *s)
@@ -411,8 +434,7 @@ static void warm_up(struct rrc_session *s)
 	snprintf(layer, sizeof(layer), "%s/layer", s->dir);
 	pthread_mutex_lock(&s->commit);
 	if (!s->ended) {
-		ro.now_ns = rrc_now_ns(CLOCK_MONOTONIC) + (uint64_t)s->skew_ns;
-		s->warm = rrc_warm_new(&ro, s->o->rootfs, layer, &err);
+		s->warm = restore_warm(s, &ro, layer, &err);
 		if (s->warm)
 			rrc_warm_heaps(s->warm, note_heap, s->copy);
 	}

@@ -124,6 +124,9 @@ static int get_container(struct takeover *t, struct rrc_error *err)
 		snprintf(t->work, sizeof(t->work), "%s", w->work);
 		return 0;
 	}
+	if (w)
+		rrc_log(RRC_LOG_WARN, "%s: the warm copy cannot be used: %s", t->s->name,
+			kill(w->init, 0) ? "it is gone" : "its clock is behind the log's");
 	/* It has the container's ports. */
 	rrc_warm_free(w);
 	t->warm = false;

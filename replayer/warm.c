@@ -211,6 +211,11 @@ int rrc_warm_advance(struct rrc_warm *w, const void *log, size_t log_len, const 
 	return ret ? ret : end;
 }
 
+int64_t rrc_warm_behind(const struct rrc_warm *w, int64_t skew_ns)
+{
+	return skew_ns - w->clock_ns;
+}
+
 int rrc_warm_usable(const struct rrc_warm *w, uint64_t last_ns)
 {
 	return !kill(w->init, 0) &&

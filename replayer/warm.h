@@ -37,6 +37,10 @@ int rrc_warm_heaps(const struct rrc_warm *w, int (*tell)(void *ctx, uint32_t pid
 int rrc_warm_advance(struct rrc_warm *w, const void *log, size_t log_len, const void *delta,
 		     size_t delta_len, struct rrc_error *err);
 
+/* Its clock is behind the primary's by so much: a restore takes a while, and its clock starts with it. ns; <= 0: it is
+ * not. skew_ns: the primary's CLOCK_MONOTONIC minus ours. */
+int64_t rrc_warm_behind(const struct rrc_warm *w, int64_t skew_ns);
+
 /* It is there and its clock, as the container sees it, is not behind this reading of the primary's. */
 int rrc_warm_usable(const struct rrc_warm *w, uint64_t last_ns);
 

@@ -365,12 +365,28 @@ static void describe(const struct rrc_engine *e, const struct tracee *t, char *b
 		 call ? call : "", locks[0] ? "; " : "", locks);
 }
 
+/* "; thread 9 makes a call": those that are not where they would wait for the log. */
+static void describe_moving(const struct rrc_engine *e, char *buf, size_t size)
+{
+	size_t n = 0;
+
+	buf[0] = '\0';
+	for (const struct tracee *t = e->threads; t && n < size; t = t->next) {
+		char text[500];
+
+		if (t->state != TR_RUN && t->state != TR_BUSY && t->state != TR_NEW)
+			continue;
+		describe(e, t, text, sizeof(text));
+		n += (size_t)snprintf(buf + n, size - n, "; %s", text);
+	}
+}
+
 static int stalled(struct rrc_engine *e, const char *how, struct rrc_error *err)
 {
 	const struct rrc_rec *rec = e->head < e->end ? rrc_log_rec(e, e->head) : NULL;
 	const struct tracee *t = rec ? rrc_tracee_ns(e, rec->tid) : NULL;
 	const struct tracee *whom = t, *next;
-	char head[600], other[600] = "";
+	char head[600], other[600] = "", moving[600];
 	uint32_t op = 0;
 
 	/* who waits for whom: the last one is to blame */
@@ -379,8 +395,9 @@ static int stalled(struct rrc_engine *e, const char *how, struct rrc_error *err)
 	describe(e, t, head, sizeof(head));
 	if (whom != t)
 		describe(e, whom, other, sizeof(other));
-	rrc_diverge(e, e->head, t, err, "%s, %s%s%s", how, head, whom != t ? "; before it, " : "",
-		    other);
+	describe_moving(e, moving, sizeof(moving));
+	rrc_diverge(e, e->head, t, err, "%s, %s%s%s%s", how, head, whom != t ? "; before it, " : "",
+		    other, moving);
 	if (whom != t)
 		e->rep.where = (struct rrc_place){ whom->ns_tid, whom->prev_rec, op, e->head };
 	return err->code;

@@ -445,6 +445,14 @@ static int finish_command(struct rrc_protect *p, struct rrc_error *err)
 	return rrc_spawn_finish(&p->spawn, reaped ? &status : NULL, err);
 }
 
+static void tell_unwatched(void *ctx, const char *name)
+{
+	const struct rrc_protect *p = ctx;
+
+	rrc_log(RRC_LOG_INFO, "%s: copied whole at each checkpoint, as nobody can watch it: %s",
+		p->name, name);
+}
+
 int rrc_protect(const struct rrc_options *o, struct rrc_error *err)
 {
 	struct rrc_protect p = { .o = o,
@@ -467,6 +475,8 @@ int rrc_protect(const struct rrc_options *o, struct rrc_error *err)
 		rrc_protect_status(&p, rrc_now_ns(CLOCK_MONOTONIC));
 	if (p.collector && o->explain)
 		rrc_explain(rrc_collector_stats(p.collector));
+	if (p.worker && o->explain)
+		rrc_worker_explain(p.worker, tell_unwatched, &p);
 	if (p.spawned)
 		code = finish_command(&p, ret ? NULL : err);
 	tear_down(&p, silent);

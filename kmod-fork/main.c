@@ -231,7 +231,7 @@ static long ioctl_wait(struct device_file *d, void *arg)
 
 	if (!s || !d->forked)
 		return -EINVAL;
-	if (wait_for_completion_killable(&s->built))
+	if (wait_for_completion_killable(&s->built) || rrc_tree_settle(s))
 		return -EINTR;
 	rrc_phase(RRC_PHASE_BUILT);
 	*io = (struct rrc_fork_wait){

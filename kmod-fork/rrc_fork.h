@@ -23,9 +23,10 @@
  * - Shared mappings of files, of named tmpfs and of System V stay shared; STATE lists them.
  *
  * Needs CAP_SYS_ADMIN. Limits: a process whose leader thread ended, processes that share memory without
- * being threads of one, and pid namespaces inside the container are refused (-EOPNOTSUPP). A thread that
- * is stopped, traced and stopped, or sleeps uninterruptibly cannot be parked. A call that a signal ends
- * with EINTR although no handler runs (epoll_wait, semop; signal(7)) does so at a fork too.
+ * being threads of one, and pid namespaces inside the container are refused (-EOPNOTSUPP). A child that
+ * ended and was not waited for yet is not in the shadow. A thread that is stopped, traced and stopped, or
+ * sleeps uninterruptibly (a vfork's parent) cannot be parked. A call that a signal ends with EINTR although
+ * no handler runs (epoll_wait, semop; signal(7)) does so at a fork too.
  */
 #ifndef RRC_FORK_H
 #define RRC_FORK_H

@@ -185,6 +185,7 @@ int rrc_shadow_leader(void *thread);
 
 /* tree.c */
 void rrc_tree_link(struct rrc_session *s);
+int rrc_tree_settle(struct rrc_session *s);
 void rrc_tree_kill(struct rrc_session *s);
 int rrc_tree_reap(struct rrc_session *s);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The shadow's family: who is whose child, groups and sessions as among the originals; and its end. */
+#include <linux/delay.h>
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
 #include <linux/sched/signal.h>
@@ -74,6 +75,34 @@ void rrc_tree_link(struct rrc_session *s)
 		p->shadow->signal->is_child_subreaper = p->leader->signal->is_child_subreaper;
 	}
 	write_unlock_irq(rrc_kernel.tasklist_lock);
+}
+
+static bool moves(struct task_struct *leader)
+{
+	struct task_struct *t;
+	bool found = false;
+
+	rcu_read_lock();
+	for_each_thread (leader, t)
+		if (!(READ_ONCE(t->__state) & (__TASK_STOPPED | __TASK_TRACED)) &&
+		    !(t->flags & PF_EXITING))
+			found = true;
+	rcu_read_unlock();
+	return found;
+}
+
+/* When all is built each thread is on its last steps to its stop. -EINTR: the agent is killed. */
+int rrc_tree_settle(struct rrc_session *s)
+{
+	struct rrc_proc *p;
+
+	list_for_each_entry (p, &s->procs, node)
+		while (p->shadow && moves(p->shadow)) {
+			if (fatal_signal_pending(current))
+				return -EINTR;
+			usleep_range(10, 50);
+		}
+	return 0;
 }
 
 void rrc_tree_kill(struct rrc_session *s)

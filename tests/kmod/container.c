@@ -24,6 +24,7 @@
 static struct shared *const shared = (struct shared *)SHARED_AT;
 static struct private *const mine = (struct private *)PRIVATE_AT;
 static int tokens[2];
+static int gate[2]; /* opens when all processes are there: their threads take ids too */
 
 static void must(int ok, const char *what)
 {
@@ -131,21 +132,30 @@ static void *follow(void *arg)
 	return NULL;
 }
 
-/* The pattern lives in registers alone, whatever interrupts. */
+/* The pattern lives in a register alone for a while, whatever interrupts. The loop is there once, and its place is
+ * told. */
+extern char spin_loop[], spin_loop_end[];
+__attribute__((noinline, noclone)) static void keep(uint64_t pattern, uint64_t *low, uint64_t *high)
+{
+	asm volatile("movq %2, %%xmm7\n\tpunpcklqdq %%xmm7, %%xmm7\n\t"
+		     "mov $200000, %%ecx\nspin_loop:\tdec %%ecx\n\tjnz spin_loop\nspin_loop_end:\t"
+		     "movq %%xmm7, %0\n\tpsrldq $8, %%xmm7\n\tmovq %%xmm7, %1"
+		     : "=&r"(*low), "=&r"(*high)
+		     : "r"(pattern)
+		     : "xmm7", "ecx", "cc");
+}
+
 static void *spin(void *arg)
 {
 	uint64_t pattern = 0x1122334455667788ull, low, high;
 
 	(void)arg;
 	mine->pattern = pattern;
+	mine->loop = (uintptr_t)spin_loop;
+	mine->loop_end = (uintptr_t)spin_loop_end;
 	mine->spinner_tid = (int)syscall(SYS_gettid);
 	for (;;) {
-		asm volatile("movq %2, %%xmm7\n\tpunpcklqdq %%xmm7, %%xmm7\n\t"
-			     "mov $200000, %%ecx\n1:\tdec %%ecx\n\tjnz 1b\n\t"
-			     "movq %%xmm7, %0\n\tpsrldq $8, %%xmm7\n\tmovq %%xmm7, %1"
-			     : "=&r"(low), "=&r"(high)
-			     : "r"(pattern)
-			     : "xmm7", "ecx", "cc");
+		keep(pattern, &low, &high);
 		must(low == pattern && high == pattern, "vector registers");
 		went_on(SPINS);
 		usleep(500);
@@ -172,7 +182,8 @@ static void *write_file(void *arg)
 	uint64_t n;
 
 	mine->file_fd = open(arg, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	must(mine->file_fd >= 0 && !unlink(arg), "the file");
+	/* Its length does not change: the contents of files are not the fork's. */
+	must(mine->file_fd >= 0 && !unlink(arg) && !ftruncate(mine->file_fd, 4096 * 8), "the file");
 	for (;;) {
 		n = mine->written;
 		must(write(mine->file_fd, &n, sizeof(n)) == sizeof(n), "write to the file");
@@ -299,12 +310,23 @@ static pid_t process(void (*what)(void), int vpid)
 	pid_t pid = fork();
 
 	if (!pid) {
+		char none;
+
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(gate[1]);
+		must(read(gate[0], &none, 1) == 0, "the gate");
+		close(gate[0]);
 		what();
 		_exit(1);
 	}
 	must(pid == vpid, "ids in the order of birth");
 	return pid;
+}
+
+static void open_gate(void)
+{
+	close(gate[0]);
+	close(gate[1]);
 }
 
 static char *file_name;
@@ -336,10 +358,12 @@ int main(int argc, char **argv)
 		     mmap((void *)PRIVATE_AT, 65536, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED,
 	     "memory");
+	must(!pipe(gate), "the gate");
 	if (plain) {
 		/* Nothing of the outside is left; and who restores it ends before it. */
 		must(dup2(1, 2) == 2 && !prctl(PR_SET_PDEATHSIG, 0), "independence");
 		process(plain_worker, WORKER);
+		open_gate();
 		for (;;)
 			pause();
 	}
@@ -347,6 +371,7 @@ int main(int argc, char **argv)
 	process(worker_here, WORKER);
 	process(receiver, RECEIVER);
 	process(forker, FORKER);
+	open_gate();
 	for (;;) {
 		pid_t ended = wait(NULL);
 

@@ -52,7 +52,8 @@ struct private
 	volatile uint64_t sent, received;
 	volatile uint64_t written; /* numbers in the file */
 	volatile int file_fd, pipe_fd, spinner_tid;
-	volatile uint64_t pattern; /* in the spinner's vector registers */
+	volatile uint64_t pattern; /* in the spinner's vector register, between these places: */
+	volatile uint64_t loop, loop_end;
 };
 
 #endif

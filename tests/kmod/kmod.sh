@@ -26,7 +26,7 @@ guest() {
 	done
 	[ ${#tests[@]} -gt 0 ] || return 0
 	"$here/../vm/vm.sh" -k "$version" -d "$dir" -t $((120 + 2 * forks)) -a "$args" \
-		env B="$B" "$here/guest.sh" "$module" "$forks" "${tests[@]}" | sed -E "s/^(ok|not ok|skip) /\1 kmod-$version: /"
+		env B="$B" "$here/guest.sh" "$module" "$forks" "${tests[@]}" | sed -u -E "s/^(ok|not ok|skip) /\1 kmod-$version: /"
 	status=${PIPESTATUS[0]}
 	case $status in
 	0) ;;
@@ -44,8 +44,8 @@ one() {
 	out=$B/kmod/$(basename "$kernel"/lib/modules/*)
 	"$here/build.sh" "$headers" "$out" || { echo "not ok kmod-$version: the module is built"; failed=1; return; }
 	echo "ok kmod-$version: the module is built"
-	guest "$version" "$out/rrc_fork.ko" "$checks" hostile state forks phases
-	guest "$version" "$out/rrc_fork.ko" "" pause dump
+	guest "$version" "$out/rrc_fork.ko" "$checks" hostile state part forks phases dump
+	guest "$version" "$out/rrc_fork.ko" "" pause
 }
 
 mkdir -p "$B"

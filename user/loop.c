@@ -153,8 +153,11 @@ static void became_protected(struct rrc_protect *p, uint64_t now)
  * nothing is won by trying. */
 static void delta_failed(struct rrc_protect *p, const struct rrc_worker_result *r)
 {
-	rrc_log(p->refused ? RRC_LOG_DEBUG : RRC_LOG_INFO, "%s", r->err.msg);
+	rrc_log(p->refused || r->again == RRC_AGAIN_SOON ? RRC_LOG_DEBUG : RRC_LOG_INFO, "%s",
+		r->err.msg);
 	p->whole_due = r->again == RRC_AGAIN_WHOLE;
+	if (r->again == RRC_AGAIN_SOON)
+		p->began = 0; /* due at the next tick */
 	if (!r->refused || ++p->refused < RRC_MOST_REFUSED)
 		return;
 	p->deltas = 0;

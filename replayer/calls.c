@@ -173,6 +173,8 @@ static int set_result(struct tracee *t, const struct rrc_rec *rec)
 {
 	int r = 0;
 
+	if (t->at == ST_POSTED)
+		return 0; /* our code does it */
 	if (t->at == ST_EXIT || (t->at == ST_NONE && t->state == TR_DONE)) {
 		if (t->args_changed)
 			r = restore_args(t);
@@ -204,7 +206,7 @@ static int complete(struct rrc_engine *e, struct tracee *t, const struct rrc_rec
 	int r = set_result(t, rec);
 
 	rrc_trace_step(e, t, t->state == TR_DONE ? "done" : "emulated");
-	e->rep.calls++;
+	e->rep.calls += t->at != ST_POSTED;
 	if (rec->ret != -516)
 		t->restart = NULL;
 	else if (rec->nr != RRC_NR_restart_syscall)
@@ -328,6 +330,11 @@ static int begin(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *r
 	bool rest = rec->nr == RRC_NR_restart_syscall;
 	int r;
 
+	if (t->at == ST_POSTED) { /* it was compared */
+		rrc_inproc_count(e, t, rec);
+		return complete(e, t, rec, err);
+	}
+
 	if (rest || (is_restart(rec->ret) && !signal_is_next(e, t))) {
 		r = rrc_call_match(e, t, rec, err);
 		if (r)
@@ -349,7 +356,7 @@ int rrc_call_early(struct rrc_engine *e, struct tracee *t, const struct rrc_rec 
 	int r;
 
 	if (!(row->flags & RRC_ROW_BLOCKS) || row->special == RRC_S_SIGSUSPEND || rec->ret < 0 ||
-	    t->lost_call)
+	    t->lost_call || t->at == ST_POSTED)
 		return 0;
 	r = begin_real(e, t, rec, err);
 	return r < 0 ? r : t->state == TR_BUSY;
@@ -388,6 +395,7 @@ static int finish(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *
 	if (r)
 		return r;
 	e->rep.executed++;
+	rrc_inproc_made(e, t, rec);
 	return complete(e, t, rec, err);
 }
 

@@ -275,10 +275,7 @@ static int hold_back(struct rrc_engine *e, struct tracee *t, int sig, const sigi
 		p->tid = 0;
 		p->info = *si;
 	}
-	t->stopped = false;
-	if (ptrace((enum __ptrace_request)t->request, t->tid, NULL, NULL) && errno != ESRCH)
-		return -errno;
-	return 0;
+	return rrc_tracee_go_on(t);
 }
 
 int rrc_signal_stop(struct rrc_engine *e, struct tracee *t, int sig, struct rrc_error *err)

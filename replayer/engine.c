@@ -30,8 +30,10 @@
 #define ALONE_NS   4000000 /* a thread that runs alone at the start does so for at most so long */
 #define LATER_NS   150000 /* nothing happened for so long: the next thread that was later runs */
 #define QUIET_NS   50000000 /* nothing happened for so long: whether anything can */
-#define YIELD_NS   100000 /* a wait that is shorter needs no timer */
-#define PARK_NS	   200000000ull /* after that, those that compute are stopped where they are */
+#define WATCH_NS \
+	100000 /* so long it looks all the time for who waits in our code, then now and then */
+#define YIELD_NS 100000 /* a wait that is shorter needs no timer */
+#define PARK_NS	 200000000ull /* after that, those that compute are stopped where they are */
 
 /* ---- taking the tree ---- */
 
@@ -197,9 +199,10 @@ static int start_thread(struct rrc_engine *e, struct tracee *t)
 	return 0;
 }
 
-/* The next event, at most timeout later. 1: there is none. */
-static int next_event(pid_t *tid, int *status, uint64_t timeout_ns)
+/* The next event, at most timeout later; *tid is 0 if somebody waits in our code. 1: there is none. */
+static int next_event(const struct rrc_engine *e, pid_t *tid, int *status, uint64_t timeout_ns)
 {
+	uint64_t start = e->dispatched ? rrc_now_ns(CLOCK_MONOTONIC) : 0, now = start;
 	struct timespec limit = { .tv_nsec = (long)timeout_ns };
 	sigset_t chld;
 
@@ -216,10 +219,28 @@ static int next_event(pid_t *tid, int *status, uint64_t timeout_ns)
 			return 0;
 		if (*tid < 0 && errno != EINTR)
 			return -errno;
+		if (e->dispatched && rrc_inproc_posted(e)) {
+			*tid = 0;
+			return 0;
+		}
+		if (e->dispatched && timeout_ns >= YIELD_NS) {
+			now = rrc_now_ns(CLOCK_MONOTONIC);
+			if (now - start < WATCH_NS) {
+				sched_yield();
+				continue;
+			}
+			limit.tv_nsec = WATCH_NS / 2;
+		}
 		/* SIGCHLD is blocked, so one that came before is still there to be taken */
-		if (!*tid && sigtimedwait(&chld, NULL, &limit) < 0 && errno == EAGAIN)
+		if (!*tid && sigtimedwait(&chld, NULL, &limit) < 0 && errno == EAGAIN &&
+		    (!e->dispatched || now - start >= timeout_ns || timeout_ns < YIELD_NS))
 			return 1;
 	}
+}
+
+static int on_event(struct rrc_engine *e, pid_t tid, int status, struct rrc_error *err)
+{
+	return tid ? rrc_on_status(e, tid, status, err) : rrc_inproc_posts(e, err);
 }
 
 static int by_tid(const void *a, const void *b)
@@ -238,9 +259,9 @@ static int run_alone(struct rrc_engine *e, const struct tracee *t, struct rrc_er
 		int status, r;
 		pid_t tid;
 
-		r = next_event(&tid, &status, ALONE_NS / 4);
+		r = next_event(e, &tid, &status, ALONE_NS / 4);
 		if (!r)
-			r = rrc_on_status(e, tid, status, err);
+			r = on_event(e, tid, status, err);
 		if (r < 0)
 			return r;
 	}
@@ -463,7 +484,7 @@ static int run_log(struct rrc_engine *e, struct rrc_error *err)
 			;
 		if (at_end && !e->ending && rrc_now_ns(CLOCK_MONOTONIC) - end_ns > PARK_NS)
 			stop_runners(e);
-		r = next_event(&tid, &status, how_long(e, at_end, flying));
+		r = next_event(e, &tid, &status, how_long(e, at_end, flying));
 		if (e->held && r >= 0 && rrc_nudge_release(e, r && !e->due_ns && !anybody_runs(e)))
 			quiet = 0;
 		if (r == -ECHILD)
@@ -493,7 +514,7 @@ static int run_log(struct rrc_engine *e, struct rrc_error *err)
 		quiet = 0;
 		moved_ns = rrc_now_ns(CLOCK_MONOTONIC);
 		rrc_watchdog_pat(e->watchdog);
-		r = rrc_on_status(e, tid, status, err);
+		r = on_event(e, tid, status, err);
 		if (r == -ETIMEDOUT)
 			return stalled(e, "nothing moved for long", err);
 		if (!r)

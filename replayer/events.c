@@ -17,14 +17,6 @@ static bool is_restart(long result)
 	return result <= -512 && result >= -516;
 }
 
-static int go_on(struct tracee *t)
-{
-	t->stopped = false;
-	if (ptrace((enum __ptrace_request)t->request, t->tid, NULL, NULL) && errno != ESRCH)
-		return -errno;
-	return 0;
-}
-
 /* The thread asks for something. */
 static int on_entry(struct rrc_engine *e, struct tracee *t, struct rrc_error *err)
 {
@@ -34,7 +26,10 @@ static int on_entry(struct rrc_engine *e, struct tracee *t, struct rrc_error *er
 		return r;
 	if (ptrace(PTRACE_GETREGS, t->tid, NULL, &t->regs))
 		return errno == ESRCH ? 0 : -errno;
-	t->at = t->request == PTRACE_SYSCALL ? ST_ENTRY : ST_EMU;
+	if (t->request == PTRACE_CONT)
+		t->at = ST_NONE; /* it was taken back by the kernel */
+	else
+		t->at = t->request == PTRACE_SYSCALL ? ST_ENTRY : ST_EMU;
 	t->state = TR_CALL;
 	if (!rrc_call_local(e, t))
 		return 0;
@@ -76,7 +71,7 @@ static int on_exit_stop(struct rrc_engine *e, struct tracee *t)
 	if (is_restart(ret) && t->regs.orig_rax != RRC_NR_rt_sigreturn) {
 		/* Interrupted: the signal stops next, and if nobody gets it the call goes on. */
 		t->swallow = 1;
-		return go_on(t);
+		return rrc_tracee_go_on(t);
 	}
 	t->at = ST_EXIT;
 	t->result = ret;
@@ -98,15 +93,15 @@ static int on_syscall_stop(struct rrc_engine *e, struct tracee *t, struct rrc_er
 		if (!t->skip_exit)
 			return on_entry(e, t, err);
 		t->skip_exit = false;
-		return go_on(t);
+		return rrc_tracee_go_on(t);
 	case TR_BUSY:
 	case TR_LOCAL:
 		if (!t->swallow)
 			return on_exit_stop(e, t);
 		t->swallow--;
-		return go_on(t);
+		return rrc_tracee_go_on(t);
 	default:
-		return go_on(t);
+		return rrc_tracee_go_on(t);
 	}
 }
 
@@ -149,7 +144,7 @@ static int on_event(struct rrc_engine *e, struct tracee *t, int event, struct rr
 		if (t->state == TR_NEW)
 			return on_newborn(e, t);
 		if (!e->ending || t->state != TR_RUN)
-			return go_on(t);
+			return rrc_tracee_go_on(t);
 		t->state = TR_PAUSED;
 		return 0;
 	case PTRACE_EVENT_CLONE:
@@ -159,19 +154,19 @@ static int on_event(struct rrc_engine *e, struct tracee *t, int event, struct rr
 			return errno == ESRCH ? 0 : -errno;
 		if (rrc_on_birth(e, t, (pid_t)msg, err))
 			return err->code;
-		return go_on(t);
+		return rrc_tracee_go_on(t);
 	case PTRACE_EVENT_EXEC:
 		if (rrc_on_exec(e, t, err))
 			return err->code;
-		return go_on(t);
+		return rrc_tracee_go_on(t);
 	case PTRACE_EVENT_EXIT:
 		if (!ptrace(PTRACE_GETEVENTMSG, t->tid, NULL, &msg) && msg & 0x7f)
 			t->proc->exiting = true; /* by a signal: all of them */
 		t->state = TR_EXITING;
 		t->request = PTRACE_CONT;
-		return go_on(t);
+		return rrc_tracee_go_on(t);
 	default:
-		return go_on(t);
+		return rrc_tracee_go_on(t);
 	}
 }
 
@@ -182,6 +177,7 @@ static int on_stop(struct rrc_engine *e, struct tracee *t, int status, struct rr
 	int r;
 
 	t->stopped = true;
+	rrc_inproc_select(t, false); /* calls of ours are made there */
 	r = rrc_inproc_sync(e, t, err);
 	if (r)
 		return r;
@@ -189,8 +185,10 @@ static int on_stop(struct rrc_engine *e, struct tracee *t, int status, struct rr
 		return on_event(e, t, event, err);
 	if (sig == (SIGTRAP | 0x80))
 		return on_syscall_stop(e, t, err);
+	if (sig == SIGSYS && rrc_inproc_dispatched(t))
+		return on_entry(e, t, err);
 	if (rrc_inproc_fault(e, t, sig))
-		return go_on(t);
+		return rrc_tracee_go_on(t);
 	return rrc_signal_stop(e, t, sig, err);
 }
 

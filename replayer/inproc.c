@@ -362,6 +362,7 @@ static int remove_one(struct rrc_engine *e, struct rrc_inproc *ip, struct rrc_er
 		all &= t->stopped;
 		if (!t->stopped)
 			continue;
+		rrc_inproc_no_wait(t);
 		r = step_out(ip, t);
 		by = t;
 	}

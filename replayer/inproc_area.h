@@ -48,10 +48,13 @@ struct rrc_ip_slot {
 	/* as at the call: the arguments at first, in their order; rax gets the result */
 	uint64_t args[6];
 	uint64_t rax, rsp, rbx, rbp, r12, r13, r14, r15;
-	uint32_t taken, filled; /* entries */
-	uint32_t pad[2];
-	uint8_t stack[RRC_IP_STACK - 144];
-	struct rrc_ip_entry entry[RRC_IP_ENTRIES];
+	/* Entries, counted on and on: taken <= granted <= filled. Before one that is not granted it waits. */
+	uint32_t taken, filled, granted;
+	uint32_t waiting; /* in FUTEX_WAIT on granted */
+	uint8_t selector; /* of prctl(PR_SET_SYSCALL_USER_DISPATCH): 1: calls elsewhere than in our code stop it */
+	uint8_t pad[15];
+	uint8_t stack[RRC_IP_STACK - 160];
+	struct rrc_ip_entry entry[RRC_IP_ENTRIES]; /* index modulo their number */
 };
 _Static_assert(offsetof(struct rrc_ip_slot, rax) == 64, "the instructions count on it");
 _Static_assert(offsetof(struct rrc_ip_slot, taken) == 128, "the instructions count on it");

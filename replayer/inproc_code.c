@@ -6,6 +6,7 @@
  */
 #include "inproc_area.h"
 #include "record.h"
+#include "syscall_names.h"
 
 #define HERE __attribute__((section("rrc_inproc"), used))
 #define PART static inline __attribute__((always_inline))
@@ -90,11 +91,38 @@ PART int differs(const struct rrc_ip_slot *s, const struct rrc_ip_entry *e,
 	return d != 0;
 }
 
+/* A system call of our own: these stop nobody. */
+PART void wait_for_change(uint32_t *at, uint32_t value)
+{
+	register uint64_t timeout __asm__("r10") = 0;
+	uint64_t r = RRC_NR_futex;
+
+	__asm__ volatile("syscall"
+			 : "+a"(r)
+			 : "D"(at), "S"(0L /* FUTEX_WAIT */), "d"((uint64_t)value), "r"(timeout)
+			 : "rcx", "r11", "memory");
+}
+
+/* Until its turn has come. 0: it is to be a real call. */
+PART int await_grant(struct rrc_ip_slot *s, uint32_t taken)
+{
+	int granted;
+
+	if (__atomic_load_n(&s->granted, __ATOMIC_ACQUIRE) != taken)
+		return 1;
+	__atomic_store_n(&s->waiting, 1, __ATOMIC_SEQ_CST);
+	while (!(granted = __atomic_load_n(&s->granted, __ATOMIC_ACQUIRE) != taken) &&
+	       __atomic_load_n(&s->filled, __ATOMIC_ACQUIRE) != taken)
+		wait_for_change(&s->granted, taken);
+	__atomic_store_n(&s->waiting, 0, __ATOMIC_RELEASE);
+	return granted;
+}
+
 /* 1: answered; 0: it is to be a real call, which the engine looks at. */
 HERE int rrc_ip_take(struct rrc_ip_slot *s);
 HERE int rrc_ip_take(struct rrc_ip_slot *s)
 {
-	const struct rrc_ip_entry *e = &s->entry[s->taken];
+	const struct rrc_ip_entry *e = &s->entry[s->taken & (RRC_IP_ENTRIES - 1)];
 	const struct rrc_rec *rec = (const struct rrc_rec *)e->rec;
 
 	if (differs(s, e, rec))
@@ -103,12 +131,14 @@ HERE int rrc_ip_take(struct rrc_ip_slot *s)
 		if (e->seg[i].in &&
 		    !segment(&e->seg[i], s->args, (const uint8_t *)rec + e->seg[i].off))
 			goto no;
+	if (!await_grant(s, s->taken))
+		goto no;
 	for (unsigned int i = 0; i < e->nseg; i++)
 		if (!e->seg[i].in &&
 		    !segment(&e->seg[i], s->args, (const uint8_t *)rec + e->seg[i].off))
 			goto no;
 	s->rax = (uint64_t)rec->ret;
-	if (s->taken + 1 == s->filled)
+	if (s->taken + 1 == __atomic_load_n(&s->filled, __ATOMIC_ACQUIRE))
 		s->active = 0;
 	__atomic_store_n(&s->taken, s->taken + 1, __ATOMIC_RELEASE);
 	return 1;

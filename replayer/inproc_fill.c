@@ -116,6 +116,10 @@ static struct rrc_ip_slot *slot_of(struct rrc_engine *e, struct tracee *t)
 				return NULL;
 		if (s->fs != fs)
 			return NULL;
+		/* it goes on where the thread before it was */
+		s->selector = 0;
+		s->waiting = 0;
+		t->taken = t->filled = t->base = s->taken;
 	} else if (ip->slots < RRC_IP_SLOTS) {
 		s = &ip->area->slot[ip->slots++];
 		s->fs = fs;
@@ -179,7 +183,7 @@ static size_t next_turn(const struct rrc_engine *e, size_t i)
 
 static void put(const struct rrc_engine *e, struct tracee *t, uint32_t i)
 {
-	struct rrc_ip_entry *en = &t->slot->entry[t->slot->filled++];
+	struct rrc_ip_entry *en = &t->slot->entry[t->filled++ & (RRC_IP_ENTRIES - 1)];
 	const struct rrc_rec *rec = rrc_log_rec(e, i);
 	const struct rrc_sysrow *row = rrc_sysrow(rec->nr);
 	const struct rrc_seg *segs = rrc_rec_segs(rec);
@@ -220,8 +224,8 @@ static void put_all(struct rrc_engine *e, struct tracee *t, uint64_t limit)
 		if (last != RRC_NO_REC)
 			put(e, t, last);
 		last = RRC_NO_REC;
-		if (rec->exit_ns > limit || t->slot->filled == t->most || !rrc_inproc_fit(e, i) ||
-		    nudged(e, cur))
+		if (rec->exit_ns > limit || t->filled - t->base == t->most ||
+		    !rrc_inproc_fit(e, i) || nudged(e, cur))
 			break;
 		last = cur;
 		cur = e->next[i];
@@ -229,34 +233,48 @@ static void put_all(struct rrc_engine *e, struct tracee *t, uint64_t limit)
 	}
 }
 
-uint32_t rrc_inproc_fill(struct rrc_engine *e, struct tracee *t)
+/* Many times there were but few calls, since others came between. */
+static void note_briefs(struct tracee *t, uint32_t took)
 {
-	uint32_t next = t->next_rec;
+	/* no more than it will take, as far as the last time tells */
+	t->most = t->base + took == t->filled ? t->most * 2 : took * 2;
+	t->most = rrc_max(t->most, LEAST);
+	t->most = rrc_min(t->most, RRC_IP_ENTRIES / 2u);
+	t->briefs += took < LEAST;
+}
+
+uint32_t rrc_inproc_fill(struct rrc_engine *e, struct tracee *t, int sig)
+{
+	uint32_t next = t->next_rec, i;
 	struct rrc_ip_slot *s;
 	uint64_t limit;
 
-	/* no more than it will take, as far as the last time tells */
-	t->most = t->taken == t->filled ? t->most * 2 : t->taken * 2;
-	t->most = rrc_max(t->most, LEAST);
-	t->most = rrc_min(t->most, (unsigned int)RRC_IP_ENTRIES);
-	t->taken = t->filled = 0;
+	t->dispatching = false;
 	if (!t->proc->inproc)
 		return next;
 	s = slot_of(e, t);
 	if (!s)
 		return next;
-	s->taken = s->filled = 0;
-	s->active = 0;
+	note_briefs(t, t->taken - t->base);
+	t->mask_unsure |= sig != 0;
+	/* one that waits takes first what was passed for it */
+	t->base = t->filled = t->taken;
 	limit = t->clocks || e->held || e->rush ? 0 : others_come(e, t);
-	if (!limit)
-		return next;
-	put_all(e, t, limit);
-	for (uint32_t i = 0; i < s->filled; i++)
+	if (limit)
+		put_all(e, t, limit);
+	for (i = t->base; i != t->filled; i++)
 		next = e->next[next];
-	if (s->filled)
+	if (t->filled != t->base)
 		rrc_clockmarks_grant(e, t, next, limit);
-	t->filled = s->filled;
-	__atomic_store_n(&s->active, s->filled != 0, __ATOMIC_RELEASE);
+	if (rrc_inproc_may_wait(e, t) && next < e->end && rrc_inproc_fit(e, next)) {
+		put(e, t, next);
+		next = e->next[next];
+	}
+	t->dispatching = t->at == ST_POSTED || (t->dispatched && i != t->filled);
+	__atomic_store_n(&s->filled, t->filled, __ATOMIC_RELEASE);
+	s->active = s->filled != s->taken;
+	__atomic_store_n(&s->granted, i, __ATOMIC_SEQ_CST);
+	rrc_inproc_select(t, t->dispatching);
 	return next;
 }
 
@@ -281,18 +299,26 @@ static void count(struct rrc_engine *e, const struct rrc_rec *rec)
 	}
 }
 
+void rrc_inproc_count(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *rec)
+{
+	count(e, rec);
+	t->taken++;
+}
+
 int rrc_inproc_sync(struct rrc_engine *e, struct tracee *t, struct rrc_error *err)
 {
 	const struct rrc_ip_slot *s = t->slot;
 	uint32_t taken, before = t->taken;
 
-	if (!s || !t->filled)
+	if (!s)
 		return 0;
 	taken = __atomic_load_n(&s->taken, __ATOMIC_ACQUIRE);
-	if (taken < t->taken || taken > t->filled)
+	if (taken + 1 == t->taken)
+		return 0; /* it is about to take what was passed for it */
+	if (taken - t->taken > t->filled - t->taken)
 		return rrc_diverge(e, t->next_rec, t, err,
 				   "the program overwrote the calls that it is to make");
-	for (; t->taken < taken; t->taken++) {
+	for (; t->taken != taken; t->taken++) {
 		const struct rrc_rec *rec = rrc_next_rec(e, t);
 
 		if (!rec)

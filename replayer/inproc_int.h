@@ -21,4 +21,10 @@ struct rrc_inproc {
 /* May this record's call be answered in the program? Nothing but result and bytes comes of it. */
 bool rrc_inproc_fit(const struct rrc_engine *e, size_t i);
 
+/* May t wait in our code for its turn? Sees to it that it can. t is in a ptrace stop, or waits there already. */
+bool rrc_inproc_may_wait(struct rrc_engine *e, struct tracee *t);
+
+/* It will not any more. t is in a ptrace stop. */
+void rrc_inproc_no_wait(struct tracee *t);
+
 #endif

@@ -182,8 +182,11 @@ static int gone_is_fine(void)
 
 int rrc_resume(struct rrc_engine *e, struct tracee *t, int sig)
 {
-	uint32_t next = rrc_inproc_fill(e, t);
-	int request = rrc_call_likely_real(e, next) ? PTRACE_SYSCALL : PTRACE_SYSEMU;
+	bool posted = t->at == ST_POSTED;
+	uint32_t next = rrc_inproc_fill(e, t, sig);
+	int request = rrc_inproc_dispatches(t)	      ? PTRACE_CONT
+		      : rrc_call_likely_real(e, next) ? PTRACE_SYSCALL
+						      : PTRACE_SYSEMU;
 	bool skipped = t->at == ST_EMU || t->at == ST_ENTRY;
 
 	/* A call that was skipped has an exit stop, if exits are to stop. */
@@ -196,7 +199,18 @@ int rrc_resume(struct rrc_engine *e, struct tracee *t, int sig)
 		t->resumed_ns = rrc_now_ns(CLOCK_MONOTONIC);
 		t->recorded_ns = e->recorded_ns;
 	}
+	if (posted)
+		return rrc_inproc_wake(t);
 	if (ptrace((enum __ptrace_request)request, t->tid, NULL, (long)sig))
+		return gone_is_fine();
+	return 0;
+}
+
+int rrc_tracee_go_on(struct tracee *t)
+{
+	t->stopped = false;
+	rrc_inproc_select(t, t->request == PTRACE_CONT && t->dispatching);
+	if (ptrace((enum __ptrace_request)t->request, t->tid, NULL, NULL))
 		return gone_is_fine();
 	return 0;
 }
@@ -221,6 +235,8 @@ int rrc_run_real(struct tracee *t, const struct user_regs_struct *regs)
 		if (ptrace(PTRACE_SETREGS, t->tid, NULL, &r))
 			return gone_is_fine();
 	t->at = ST_NONE;
+	t->dispatching = false;
+	rrc_inproc_select(t, false);
 	t->skip_exit = false;
 	t->request = PTRACE_SYSCALL;
 	t->stopped = false;

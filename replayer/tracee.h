@@ -33,6 +33,7 @@ enum stop_kind {
 	ST_EMU, /* an entry that the kernel skips in any case (PTRACE_SYSEMU) */
 	ST_ENTRY, /* an entry that may be made for real (PTRACE_SYSCALL) */
 	ST_EXIT, /* behind a real call */
+	ST_POSTED, /* in no ptrace stop: our code in it waits before a call that fits its next record */
 };
 
 /* Signals that the kernel or a replayed kill(2) made and nobody has seen delivered. */
@@ -94,7 +95,13 @@ struct tracee {
 	struct rrc_clockq *clocks; /* its readings are answered in the program; or NULL */
 	struct rrc_ip_slot *slot; /* what it is told to do by itself (inproc.h); or NULL */
 	bool slotless; /* … was asked for */
-	uint32_t filled, taken; /* calls in there, and those of them that were passed */
+	uint32_t filled,
+		taken; /* calls in there, and those of them that were passed, counted on and on */
+	uint32_t base; /* taken when it was let run */
+	unsigned int briefs; /* how often there were few */
+	bool dispatched; /* calls that our code does not answer stop it by SIGSYS … */
+	bool dispatching; /* … as of now */
+	bool no_dispatch, mask_unsure;
 	uint32_t most; /* … that it is worth to fill in */
 	struct tracee *by_tid, *by_ns, *next;
 };
@@ -150,6 +157,7 @@ struct rrc_engine {
 	cpu_set_t affinity; /* of the engine's thread, before */
 	sigset_t sigmask;
 	bool pinned, live, diverged;
+	unsigned int dispatched; /* threads that may wait in our code */
 	bool ending; /* the log is at its end: who is interrupted stays stopped */
 };
 
@@ -191,6 +199,9 @@ unsigned long rrc_trace_options(const struct rrc_engine *e);
 
 /* Lets it go on to its next call; sig: delivered with that. */
 int rrc_resume(struct rrc_engine *e, struct tracee *t, int sig);
+
+/* Goes on after a stop that means nothing. */
+int rrc_tracee_go_on(struct tracee *t);
 
 /* Makes the call it stands at for real, with these registers. */
 int rrc_run_real(struct tracee *t, const struct user_regs_struct *regs);

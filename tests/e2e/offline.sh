@@ -55,7 +55,31 @@ redis_case() {
 	replay_case redis
 }
 
+# Threads whose calls alternate; what share of them is answered inside the program, and that it pays.
+memcached_case() {
+	local requests=5000
+	local by_ptrace inside
+	command -v memcached >/dev/null || { skip "memcached: not installed"; return; }
+	"$BIN/rrc-trace" -o "$WORK/memcached" -- memcached -u root -t 4 -U 0 -l 127.0.0.1 -p $port \
+		> "$WORK/memcached.out" 2> "$WORK/memcached.err" < /dev/null &
+	tracer=$!
+	timeout 60 bash -c "until exec 3<>/dev/tcp/127.0.0.1/$port; do sleep 0.05; done" 2>/dev/null ||
+		{ not_ok "memcached does not start: $(tail -n 1 "$WORK/memcached.err")"; return; }
+	check "memcached: $requests requests while recorded" "$BIN/tests/faults/memcached_load" --host 127.0.0.1 \
+		--port $port --connections 20 --requests "$requests" || return
+	kill -INT "$tracer"
+	wait "$tracer"
+	tracer=
+	replay_case memcached
+	inside=$(timeout 300 "$BIN/rrc-replay" --json "$WORK/memcached" | jq -s 'map(.replay_ms) | add')
+	by_ptrace=$(timeout 300 "$BIN/rrc-replay" --json --by-ptrace "$WORK/memcached" | jq -s 'map(.replay_ms) | add')
+	if jq -en "$inside * 2 < $by_ptrace" > /dev/null
+	then ok "memcached: $inside ms, through ptrace $by_ptrace ms"
+	else not_ok "memcached: $inside ms, through ptrace $by_ptrace ms"; fi
+}
+
 redis_case
+memcached_case
 program_case python python3 -c 'import os, time, random, json
 print(json.dumps({"pid": os.getpid() > 0, "sum": sum(range(10 ** 6)), "later": time.time() > 1}))
 open("/tmp/rrc-e2e-python", "w").write("x" * 100000)

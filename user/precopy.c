@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "precopy_int.h"
 #include "ptrace.h"
@@ -215,6 +217,12 @@ static void drop_restarts(struct precopy *e)
 	e->nrestarts = 0;
 }
 
+/* All of this but the pause, which is the watcher's, has time: the container's own threads come first. */
+static void step_back(int on)
+{
+	setpriority(PRIO_PROCESS, (id_t)gettid(), on ? 10 : 0);
+}
+
 static int try_delta(struct precopy *e, struct rrc_error *err)
 {
 	struct rrc_checkpoint_times *times = &e->t->times;
@@ -244,7 +252,9 @@ static int delta(void *engine, struct rrc_taking *t, struct rrc_error *err)
 				      : rrc_fail(err, ENOTSUP, "writes are not watched yet");
 	e->t = t;
 	e->pages = 0;
+	step_back(1);
 	ret = try_delta(e, err);
+	step_back(0);
 	drop_restarts(e);
 	e->t = NULL;
 	/* What was copied stays good for the next attempt, if there was no cut. */

@@ -132,7 +132,9 @@ static int send_data(struct rrc_backup *b, const void *data, size_t len, struct 
 
 	if (!ret)
 		ret = rrc_link_flush_wait(&b->bulk, RRC_BULK_TIMEOUT_MS);
-	rrc_fault(RRC_FAULT_SENT_HALF);
+	if (!b->half)
+		rrc_fault(RRC_FAULT_SENT_HALF); /* once in each checkpoint */
+	b->half = 1;
 	return ret ? rrc_fail(err, ret, "sending a checkpoint: %s", strerror(-ret)) : 0;
 }
 
@@ -211,6 +213,7 @@ int rrc_backup_send_checkpoint(struct rrc_backup *b, const struct rrc_checkpoint
 	ret = rrc_link_send(&b->bulk, RRC_FRAME_CKPT_BEGIN, head, (uint32_t)len, 0, number);
 	if (ret)
 		return rrc_fail(err, ret, "sending a checkpoint: %s", strerror(-ret));
+	b->half = 0;
 	ret = send_files(b, c, dir, bytes, err);
 	if (ret)
 		return ret;

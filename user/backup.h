@@ -18,6 +18,7 @@ struct rrc_backup {
 	uint64_t acked; /* it keeps everything before this position */
 	uint64_t answered; /* time stamp of the newest frame of ours that it answered */
 	uint64_t sent; /* when we said something last */
+	int half; /* some bytes of the checkpoint's files were sent */
 };
 
 enum rrc_backup_news {

@@ -9,7 +9,6 @@
 #include "carry.h"
 #include "copy.h"
 #include "copycalls.h"
-#include "reclog.h"
 #include "syscalls.h"
 #include "util.h"
 
@@ -52,8 +51,7 @@ struct rrc_copy {
 
 /* An epoch, made ready before anything of the copy is touched. */
 struct epoch {
-	struct rrc_rec **calls;
-	size_t ncalls, calls_size;
+	struct rrc_copycalls calls;
 	struct page *pages;
 	size_t npages, pages_size;
 	struct thread *threads;
@@ -109,9 +107,7 @@ int rrc_copy_heap(struct rrc_copy *c, uint32_t pid, uint64_t end)
 
 static void free_epoch(struct epoch *e)
 {
-	for (size_t i = 0; i < e->ncalls; i++)
-		free(e->calls[i]);
-	free(e->calls);
+	rrc_copycalls_free(&e->calls);
 	for (size_t i = 0; i < e->npages; i++)
 		free(e->pages[i].data);
 	free(e->pages);
@@ -181,29 +177,14 @@ static int on_page(void *ctx, uint32_t pid, uint64_t addr, const uint8_t *data,
 	return 0;
 }
 
-static int read_calls(const struct rrc_copy *copy, struct epoch *e, const void *log, size_t len,
-		      struct rrc_error *err)
+/* Only where the heap ended before says what a call took away. */
+static int heaps_known(const struct rrc_copy *copy, const struct rrc_copycalls *calls,
+		       struct rrc_error *err)
 {
-	const struct rrc_rec *rec;
-	size_t off = 0;
-
-	while ((rec = rrc_reclog_next(log, len, &off, err))) {
-		enum rrc_carry c = rrc_carry_of(rec);
-
-		if (c == RRC_CARRY_NOTHING)
-			continue;
-		if (c == RRC_CARRY_WHOLE || (rec->nr == RRC_NR_brk && !heap_of(copy, rec->pid)))
-			return rrc_fail(err, EOPNOTSUPP, "%s needs a whole checkpoint",
-					rec->kind == RRC_REC_SYSCALL ? rrc_sysname(rec->nr)
-								     : "a record that is no call");
-		if (more(&e->calls, e->ncalls, &e->calls_size, sizeof(struct rrc_rec *)))
-			return rrc_fail(err, ENOMEM, "no memory for the copy");
-		e->calls[e->ncalls] = malloc(rec->size);
-		if (!e->calls[e->ncalls])
-			return rrc_fail(err, ENOMEM, "no memory for the copy");
-		memcpy(e->calls[e->ncalls++], rec, rec->size);
-	}
-	return err->code;
+	for (size_t i = 0; i < calls->n; i++)
+		if (calls->list[i]->nr == RRC_NR_brk && !heap_of(copy, calls->list[i]->pid))
+			return rrc_fail(err, EOPNOTSUPP, "brk needs a whole checkpoint");
+	return 0;
 }
 
 /* ---- pages, hashed ---- */
@@ -337,16 +318,16 @@ static int room(struct rrc_copy *c, const struct epoch *e)
 	if (!stacks)
 		return -ENOMEM;
 	c->stacks = stacks;
-	return rrc_copycalls_reserve(&c->calls, e->ncalls) ? -ENOMEM : reserve(c, e->npages);
+	return rrc_copycalls_reserve(&c->calls, e->calls.n) ? -ENOMEM : reserve(c, e->npages);
 }
 
 static void take_epoch(struct rrc_copy *c, struct epoch *e)
 {
-	for (size_t i = 0; i < e->ncalls; i++) {
-		forget_by(c, e->calls[i]);
-		rrc_copycalls_add(&c->calls, e->calls[i]);
+	for (size_t i = 0; i < e->calls.n; i++) {
+		forget_by(c, e->calls.list[i]);
+		rrc_copycalls_add(&c->calls, e->calls.list[i]);
 	}
-	e->ncalls = 0;
+	e->calls.n = 0;
 	for (size_t i = 0; i < e->npages; i++)
 		take_page(c, &e->pages[i]);
 	for (size_t i = 0; i < e->nstacks; i++)
@@ -363,7 +344,10 @@ int rrc_copy_add(struct rrc_copy *c, const void *log, size_t log_len, const void
 {
 	struct epoch e = { 0 };
 	struct rrc_delta_reader r = { on_thread, on_stack, on_page, &e };
-	int ret = read_calls(c, &e, log, log_len, err);
+	int ret = rrc_copycalls_read(&e.calls, log, log_len, err);
+
+	if (!ret)
+		ret = heaps_known(c, &e.calls, err);
 
 	if (!ret)
 		ret = rrc_delta_read(delta, delta_len, &r, err);

@@ -10,6 +10,7 @@
 
 #include "carry.h"
 #include "copycalls.h"
+#include "reclog.h"
 #include "syscalls.h"
 #include "util.h"
 
@@ -26,6 +27,30 @@ int rrc_copycalls_reserve(struct rrc_copycalls *c, size_t more)
 	c->list = bigger;
 	c->size = size;
 	return 0;
+}
+
+int rrc_copycalls_read(struct rrc_copycalls *c, const void *log, size_t len, struct rrc_error *err)
+{
+	const struct rrc_rec *rec;
+	size_t off = 0;
+
+	while ((rec = rrc_reclog_next(log, len, &off, err))) {
+		enum rrc_carry carry = rrc_carry_of(rec);
+		struct rrc_rec *copy;
+
+		if (carry == RRC_CARRY_NOTHING)
+			continue;
+		if (carry == RRC_CARRY_WHOLE)
+			return rrc_fail(err, EOPNOTSUPP, "%s needs a whole checkpoint",
+					rec->kind == RRC_REC_SYSCALL ? rrc_sysname(rec->nr)
+								     : "a record that is no call");
+		copy = rrc_copycalls_reserve(c, 1) ? NULL : malloc(rec->size);
+		if (!copy)
+			return rrc_fail(err, ENOMEM, "no memory for calls");
+		memcpy(copy, rec, rec->size);
+		rrc_copycalls_add(c, copy);
+	}
+	return err->code;
 }
 
 void rrc_copycalls_free(struct rrc_copycalls *c)
@@ -154,9 +179,81 @@ static void advised(struct rrc_copycalls *c, const struct rrc_rec *rec)
 	}
 }
 
+/* ---- what eventfds count ---- */
+
+#define LOOK_BACK 256 /* records: far enough for those that are written and read all the time */
+
+/* An eventfd's count, in the record of who wrote or read it; NULL: it is another call, or another file. */
+static uint8_t *count_in(struct rrc_rec *rec, uint64_t obj, enum rrc_carry want)
+{
+	if (rec->kind != RRC_REC_SYSCALL || rec->fdkind != RRC_FD_ANON || rec->obj != obj ||
+	    rec->nseg != 1 || rrc_rec_segs(rec)->len != sizeof(uint64_t) ||
+	    rrc_carry_of(rec) != want)
+		return NULL;
+	return (uint8_t *)(uintptr_t)rrc_rec_payload(rec);
+}
+
+static void take_out(struct rrc_copycalls *c, size_t i)
+{
+	c->bytes -= c->list[i]->size;
+	free(c->list[i]);
+	memmove(&c->list[i], &c->list[i + 1], (c->n - i - 1) * sizeof(struct rrc_rec *));
+	c->n--;
+}
+
+/* The newest kept record that counts for that file in that direction; c->n: there is none. */
+static size_t find_count(const struct rrc_copycalls *c, uint64_t obj, enum rrc_carry want,
+			 uint8_t **count)
+{
+	size_t stop = c->n > LOOK_BACK ? c->n - LOOK_BACK : 0;
+
+	for (size_t i = c->n; i-- > stop;) {
+		*count = count_in(c->list[i], obj, want);
+		if (*count)
+			return i;
+	}
+	return c->n;
+}
+
+/* What was written and read again is as if it had not been, whoever was recorded first. true: rec is used up. */
+static bool counted(struct rrc_copycalls *c, struct rrc_rec *rec)
+{
+	bool writes = rrc_carry_of(rec) == RRC_CARRY_WRITE;
+	uint8_t *mine = count_in(rec, rec->obj, writes ? RRC_CARRY_WRITE : RRC_CARRY_READ), *other;
+	uint64_t n, m;
+	size_t i;
+
+	if (!mine)
+		return false;
+	memcpy(&n, mine, sizeof(n));
+	i = find_count(c, rec->obj, writes ? RRC_CARRY_READ : RRC_CARRY_WRITE, &other);
+	if (i < c->n) {
+		memcpy(&m, other, sizeof(m));
+		if (n < m) {
+			m -= n;
+			memcpy(other, &m, sizeof(m));
+			return true;
+		}
+		n -= m;
+		take_out(c, i);
+		memcpy(mine, &n, sizeof(n));
+		return !n;
+	}
+	i = writes ? find_count(c, rec->obj, RRC_CARRY_WRITE, &other) : c->n;
+	if (i == c->n)
+		return false;
+	memcpy(&m, other, sizeof(m));
+	if (m + n < m)
+		return false; /* it would not fit: not an eventfd's */
+	m += n;
+	memcpy(other, &m, sizeof(m));
+	return true;
+}
+
 void rrc_copycalls_add(struct rrc_copycalls *c, struct rrc_rec *rec)
 {
-	if (rec->nr == RRC_NR_close && closed(c, rec)) {
+	if ((rec->nr == RRC_NR_close && closed(c, rec)) ||
+	    (rec->fdkind == RRC_FD_ANON && counted(c, rec))) {
 		free(rec);
 		return;
 	}

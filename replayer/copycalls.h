@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 
+#include "err.h"
 #include "record.h"
 
 struct rrc_copycalls {
@@ -17,6 +18,9 @@ int rrc_copycalls_reserve(struct rrc_copycalls *c, size_t more);
 
 /* Takes rec (of malloc), for which room was reserved; what it makes pointless goes. */
 void rrc_copycalls_add(struct rrc_copycalls *c, struct rrc_rec *rec);
+
+/* All of a log that leave something; err must not be set yet. */
+int rrc_copycalls_read(struct rrc_copycalls *c, const void *log, size_t len, struct rrc_error *err);
 
 void rrc_copycalls_free(struct rrc_copycalls *c);
 

@@ -12,9 +12,8 @@
 #include <sys/wait.h>
 
 #include "advance.h"
-#include "carry.h"
+#include "copycalls.h"
 #include "ptrace.h"
-#include "reclog.h"
 #include "root.h"
 #include "timens.h"
 #include "util.h"
@@ -142,30 +141,6 @@ int rrc_warm_heaps(const struct rrc_warm *w, int (*tell)(void *ctx, uint32_t pid
 	return ret;
 }
 
-static int carried(const void *log, size_t len, const struct rrc_rec ***recs, size_t *n,
-		   struct rrc_error *err)
-{
-	const struct rrc_rec *rec;
-	size_t off = 0, size = 0;
-
-	*recs = NULL;
-	*n = 0;
-	while ((rec = rrc_reclog_next(log, len, &off, err))) {
-		if (rrc_carry_of(rec) == RRC_CARRY_NOTHING)
-			continue;
-		if (*n == size) {
-			void *bigger =
-				realloc(*recs, (size = size ? size * 2 : 64) * sizeof(**recs));
-
-			if (!bigger)
-				return rrc_fail(err, ENOMEM, "no memory");
-			*recs = bigger;
-		}
-		(*recs)[(*n)++] = rec;
-	}
-	return err->code;
-}
-
 static int on_page(void *ctx, uint32_t pid, uint64_t addr, const uint8_t *data,
 		   struct rrc_error *err)
 {
@@ -186,7 +161,7 @@ static int on_stack(void *ctx, const struct rrc_delta_stack *s, struct rrc_error
 int rrc_warm_advance(struct rrc_warm *w, const void *log, size_t log_len, const void *delta,
 		     size_t delta_len, struct rrc_error *err)
 {
-	rrc_autofree const struct rrc_rec **recs = NULL;
+	struct rrc_copycalls calls = { 0 };
 	struct rrc_advance *a = NULL;
 	/* Stacks before the pages that lie in what they have grown by. */
 	struct rrc_delta_reader parts[] = {
@@ -194,15 +169,15 @@ int rrc_warm_advance(struct rrc_warm *w, const void *log, size_t log_len, const 
 		{ .page = on_page },
 		{ .thread = on_thread },
 	};
-	size_t n;
-	int ret = carried(log, log_len, &recs, &n, err), end;
+	int ret = rrc_copycalls_read(&calls, log, log_len, err), end;
 
-	if (ret)
-		return ret;
-	a = rrc_advance_begin(w->init, err);
+	if (!ret && !(a = rrc_advance_begin(w->init, err)))
+		ret = err->code;
+	if (!ret)
+		ret = rrc_advance_calls(a, (const struct rrc_rec *const *)calls.list, calls.n, err);
+	rrc_copycalls_free(&calls);
 	if (!a)
-		return err->code;
-	ret = rrc_advance_calls(a, recs, n, err);
+		return ret;
 	for (size_t i = 0; i < RRC_ARRAY_SIZE(parts) && !ret; i++) {
 		parts[i].ctx = a;
 		ret = rrc_delta_read(delta, delta_len, &parts[i], err);

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# Checkpoints that are only what changed, and the copy that they keep warm: they come, a birth in between makes
+# one of them whole and the next are deltas again, and a failover goes on with the copy, or, with --cold,
+# restores and makes all again. RRC_DELTA_FAULTS: how many failures at numbered places of a checkpoint.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+need_rrc
+need_commands redis-server redis-cli
+faults=${RRC_DELTA_FAULTS:-12}
+
+clean_up() { "$LAB" down >/dev/null 2>&1; }
+
+trace() { printf '%s' "/run/$RRC_LAB-lab/ct/srv/trace.jsonl"; }
+backup() { printf '%s' "/run/$RRC_LAB-lab/backup/replay.jsonl"; }
+
+# deltas FILE: how many, of all.
+deltas() { grep '"event": *"checkpoint"' "$1" | grep -c '"delta": *true'; }
+
+# wait_for N CMD…: until the command's number is N or more; the container is asked something meanwhile.
+wait_for() {
+	local n=$1 i
+	shift
+	for ((i = 0; i < 400; i++)); do
+		(( $("$@") < n )) || return 0
+		"$LAB" client -- redis-cli -h "$addr" -r 20 -i 0.005 incr key > /dev/null || return 1
+	done
+	echo "waited in vain for $n of: $*"
+	return 1
+}
+
+wholes() { grep '"event": *"checkpoint"' "$(trace)" | grep -c '"delta": *false'; }
+
+start() {
+	"$LAB" down >/dev/null 2>&1
+	"$LAB" up && "$LAB" run srv --port 6379 -- redis-server --save '' --appendonly no \
+		--protected-mode no --jemalloc-bg-thread no --dbfilename x.rdb && addr=$("$LAB" address srv)
+}
+
+goes_on() { # WARM REPLAY-OPTIONS…: true or false
+	local warm=$1 before after
+	shift
+	start && "$LAB" protect srv "$@" || return 1
+	wait_for 5 deltas "$(trace)" || { cat "$(trace)"; return 1; }
+	before=$(wholes)
+	"$LAB" client -- redis-cli -h "$addr" bgsave || return 1
+	wait_for $((before + 1)) wholes || return 1
+	wait_for $(($(deltas "$(trace)") + 5)) deltas "$(trace)" || return 1
+	after=$("$LAB" client -- redis-cli -h "$addr" incr key) || return 1
+	"$LAB" fail primary srv && "$LAB" wait-live srv || { "$LAB" logs srv | tail; return 1; }
+	grep '"event": *"live"' "$(backup)"
+	(( $("$LAB" client -- redis-cli -h "$addr" incr key) == after + 1 )) || return 1
+	grep '"event": *"live"' "$(backup)" | grep -q "\"warm\": *$warm"
+}
+
+"$BIN/rrc-trace" --help | grep -q checkpoint-engine || skip_all "no engine makes deltas here"
+check "deltas keep a copy warm, and a failover goes on with it" goes_on true
+check "a cold backup restores, and makes all again" goes_on false --replay --cold
+clean_up
+campaign_case "the primary fails at $faults places of a checkpoint" --server redis --fail primary \
+	--fault each --runs "$faults" --seed 1

@@ -113,10 +113,11 @@ bool rrc_later(struct rrc_engine *e, struct tracee *t, uint64_t from_ns)
 	return true;
 }
 
-/* It went as far as its lock log was to let it, or came to its call without. */
-static bool stands(const struct tracee *t)
+/* It went as far as its lock log was to let it, or came to its call without. One that waits in its lock log for
+ * others on the way there does not stand: these others may be the ones to be let go. */
+static bool stands(const struct rrc_engine *e, const struct tracee *t)
 {
-	return t->part && (t->state == TR_LOCAL || t->state == TR_CALL);
+	return t->part && (t->state == TR_CALL || (t->state == TR_LOCAL && rrc_locks_held(e, t)));
 }
 
 static struct tracee *first(const struct rrc_engine *e, uint64_t before)
@@ -124,7 +125,7 @@ static struct tracee *first(const struct rrc_engine *e, uint64_t before)
 	struct tracee *first = NULL;
 
 	for (struct tracee *t = e->nlater ? e->threads : NULL; t; t = t->next)
-		if ((t->state == TR_LATER || stands(t)) && t->later_ns < before &&
+		if ((t->state == TR_LATER || stands(e, t)) && t->later_ns < before &&
 		    (!first || t->later_ns < first->later_ns))
 			first = t;
 	return first;

@@ -382,6 +382,14 @@ bool rrc_locks_runs(const struct rrc_engine *e, const struct tracee *t)
 	return state == RRC_LL_RUNNING || state == RRC_LL_WAIT_GRANT;
 }
 
+bool rrc_locks_held(const struct rrc_engine *e, const struct tracee *t)
+{
+	const struct rrc_locks *l = find(e, t->proc);
+	const struct rrc_ll_slot *s = l ? slot_of(l, t, &(uint32_t){ 0 }) : NULL;
+
+	return s && __atomic_load_n(&s->state, __ATOMIC_ACQUIRE) == RRC_LL_HELD;
+}
+
 void rrc_locks_hold(struct rrc_engine *e, const struct tracee *t, uint32_t op)
 {
 	struct rrc_locks *l = find(e, t->proc);

@@ -54,6 +54,9 @@ bool rrc_locks_runs(const struct rrc_engine *e, const struct tracee *t);
 /* t waits before this operation of its lock log; 0: it goes on. */
 void rrc_locks_hold(struct rrc_engine *e, const struct tracee *t, uint32_t op);
 
+/* Does it wait because it was asked to, and for nothing else? */
+bool rrc_locks_held(const struct rrc_engine *e, const struct tracee *t);
+
 /* Who is to blame that t waits for its turn: the thread before it, and the operation that it did not do. false:
  * nobody else. */
 bool rrc_locks_blame(struct rrc_engine *e, const struct tracee *t, const struct tracee **whom,

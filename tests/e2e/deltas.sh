@@ -49,7 +49,8 @@ goes_on() { # WARM REPLAY-OPTIONS…: true or false
 	wait_for $((before + 1)) wholes || return 1
 	wait_for $(($(deltas "$(trace)") + 5)) deltas "$(trace)" || return 1
 	after=$("$LAB" client -- redis-cli -h "$addr" incr key) || return 1
-	"$LAB" fail primary srv && "$LAB" wait-live srv || { "$LAB" logs srv | tail; return 1; }
+	"$LAB" fail primary srv || return 1
+	"$LAB" wait-live srv || { "$LAB" logs srv | tail; return 1; }
 	grep '"event": *"live"' "$(backup)"
 	(( $("$LAB" client -- redis-cli -h "$addr" incr key) == after + 1 )) || return 1
 	grep '"event": *"live"' "$(backup)" | grep -q "\"warm\": *$warm"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * Measures a redis or a memcached: SETs in a closed loop over some connections, each with some
- * requests in flight. With --wait every SET of redis is followed by WAIT 1 0, so that its reply means
+ * requests in flight. With --keys they go to random ones of a data set's key:N, with --rate no faster than asked
+ * for: that is how much memory is written. With --wait every SET of redis is followed by WAIT 1 0, so that its reply means
  * a replica has it. One thread; what it prints is one JSON object. The checked loads of tests/faults
  * do more and cost more.
  */
@@ -10,14 +11,14 @@
 #include <getopt.h>
 #include <sys/epoll.h>
 
-/* A protocol: what a SET looks like (number of its key, length of its value), and its reply. */
+/* A protocol: what a SET looks like (its key, length of its value, length of its key), and its reply. */
 struct proto {
 	const char *name, *port, *set, *reply;
 };
 
 static const struct proto protos[] = {
-	{ "redis", "6379", "*3\r\n$3\r\nSET\r\n$8\r\nkey-%04u\r\n$%u\r\n", "+OK\r\n" },
-	{ "memcached", "11211", "set key-%04u 0 0 %u\r\n", "STORED\r\n" },
+	{ "redis", "6379", "*3\r\n$3\r\nSET\r\n$%3$zu\r\n%1$s\r\n$%2$u\r\n", "+OK\r\n" },
+	{ "memcached", "11211", "set %1$s 0 0 %2$u\r\n", "STORED\r\n" },
 };
 
 struct conn {
@@ -37,6 +38,15 @@ struct bench {
 	double seconds, warmup;
 	char *batch;
 	size_t len;
+	/* Random keys: all of one length, so that a batch can be sent on after others have changed it. */
+	unsigned int keys, first, digits;
+	char **digit; /* where they are, for each request of the batch */
+	uint64_t seed;
+	/* A rate: connections that wait for their turn, the next one's time, and from one to the next. */
+	struct conn **idle;
+	size_t idle_first, idles;
+	uint64_t due, interval;
+	double rate;
 	uint64_t measure, end;
 	struct hist hist;
 };
@@ -45,11 +55,19 @@ static void make_batch(struct bench *b)
 {
 	const char *wait = b->wait ? "*3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$1\r\n0\r\n" : "";
 	size_t one = b->value + 128;
+	char key[32], *at;
 	unsigned int i;
 
+	for (b->digits = 1, b->first = 1; b->keys && b->first * 10ull < b->keys; b->digits++)
+		b->first *= 10;
 	b->batch = must(malloc(b->depth * one));
+	b->digit = must(calloc(b->depth, sizeof(*b->digit)));
 	for (i = 0; i < b->depth; i++) {
-		b->len += (size_t)sprintf(b->batch + b->len, b->proto->set, i % 10000, b->value);
+		at = b->batch + b->len;
+		snprintf(key, sizeof(key), b->keys ? "key:%u" : "key-%04u",
+			 b->keys ? b->first : i % 10000);
+		b->len += (size_t)sprintf(at, b->proto->set, key, b->value, strlen(key));
+		b->digit[i] = strstr(at, key) + strlen("key:");
 		memset(b->batch + b->len, 'v', b->value);
 		b->len += b->value;
 		b->len += (size_t)sprintf(b->batch + b->len, "\r\n%s", wait);
@@ -70,10 +88,23 @@ static void send_rest(struct bench *b, struct conn *c)
 		die("epoll_ctl: %s", strerror(errno));
 }
 
+static void choose_keys(struct bench *b)
+{
+	char key[16];
+	unsigned int i;
+
+	for (i = 0; b->keys && i < b->depth; i++) {
+		snprintf(key, sizeof(key), "%u",
+			 b->first + (unsigned int)(rnd(&b->seed) % (b->keys - b->first)));
+		memcpy(b->digit[i], key, b->digits);
+	}
+}
+
 static void next_batch(struct bench *b, struct conn *c, uint64_t now)
 {
 	ssize_t n;
 
+	choose_keys(b);
 	c->begin = now;
 	c->replies = b->depth * (b->wait ? 2 : 1);
 	c->bytes = b->depth * (strlen(b->proto->reply) + (b->wait ? strlen(":1\r\n") : 0));
@@ -83,6 +114,36 @@ static void next_batch(struct bench *b, struct conn *c, uint64_t now)
 	c->unsent = b->len - (n > 0 ? (size_t)n : 0);
 	if (c->unsent)
 		send_rest(b, c);
+}
+
+/* At once, or when its turn comes. */
+static void go_on(struct bench *b, struct conn *c, uint64_t now)
+{
+	if (!b->interval)
+		next_batch(b, c, now);
+	else
+		b->idle[(b->idle_first + b->idles++) % (size_t)b->connections] = c;
+}
+
+/* What a server that stood still has missed is made up for 10 ms, not more. */
+static void send_due(struct bench *b, uint64_t now)
+{
+	for (; b->idles && b->due <= now; b->idles--) {
+		next_batch(b, b->idle[b->idle_first], now);
+		b->idle_first = (b->idle_first + 1) % (size_t)b->connections;
+		b->due += b->interval;
+		if (b->due + 10 * MS < now)
+			b->due = now - 10 * MS;
+	}
+}
+
+static int wait_events(struct bench *b, struct epoll_event *ev, int n, uint64_t now)
+{
+	uint64_t until = b->idles && b->due < b->end ? b->due : b->end,
+		 ns = until > now ? until - now : 0;
+	struct timespec ts = { (time_t)(ns / NS), (long)(ns % NS) };
+
+	return epoll_pwait2(b->epoll, ev, n, &ts, NULL);
 }
 
 /* Each reply is a line, and a good one has a known length; a WAIT's is :N. */
@@ -114,7 +175,7 @@ static void read_replies(struct bench *b, struct conn *c)
 		for (k = 0; k < b->depth; k++)
 			hist_add(&b->hist, now - c->begin);
 	if (now < b->end)
-		next_batch(b, c, now);
+		go_on(b, c, now);
 }
 
 static void connect_one(struct bench *b, struct conn *c)
@@ -142,13 +203,16 @@ static void run(struct bench *b)
 	b->epoll = epoll_create1(EPOLL_CLOEXEC);
 	for (i = 0; i < b->connections; i++)
 		connect_one(b, &conn[i]);
-	start = now_ns();
+	b->idle = must(calloc((size_t)b->connections, sizeof(*b->idle)));
+	b->due = start = now_ns();
+	b->interval = b->rate > 0 ? (uint64_t)(b->depth * (double)NS / b->rate) : 0;
 	b->measure = start + (uint64_t)(b->warmup * NS);
 	b->end = b->measure + (uint64_t)(b->seconds * NS);
 	for (i = 0; i < b->connections; i++)
-		next_batch(b, &conn[i], now_ns());
+		go_on(b, &conn[i], now_ns());
 	while ((now = now_ns()) < b->end) {
-		n = epoll_wait(b->epoll, ev, 64, (int)((b->end - now) / MS) + 1);
+		send_due(b, now);
+		n = wait_events(b, ev, 64, now);
 		for (i = 0; i < n; i++) {
 			if (ev[i].events & EPOLLOUT)
 				send_rest(b, ev[i].data.ptr);
@@ -182,7 +246,8 @@ int main(int argc, char **argv)
 		{ "connections", 1, 0, 'c' },	 { "pipeline", 1, 0, 'P' },
 		{ "seconds", 1, 0, 's' },	 { "warmup", 1, 0, 'u' },
 		{ "value-size", 1, 0, 'v' },	 { "wait", 0, 0, 'w' },
-		{ "protocol", 1, 0, 'P' + 256 }, { 0 },
+		{ "protocol", 1, 0, 'P' + 256 }, { "keys", 1, 0, 'k' },
+		{ "rate", 1, 0, 'r' },		 { 0 },
 	};
 	static struct bench b = { .proto = protos,
 				  .host = "127.0.0.1",
@@ -202,7 +267,7 @@ int main(int argc, char **argv)
 			b.port = optarg;
 			break;
 		case 'c':
-			b.connections = (int)arg_number("--connections", optarg, 1, 1000);
+			b.connections = (int)arg_number("--connections", optarg, 1, 10000);
 			break;
 		case 'P':
 			b.depth = (unsigned int)arg_number("--pipeline", optarg, 1, 1024);
@@ -216,6 +281,12 @@ int main(int argc, char **argv)
 		case 'v':
 			b.value = (unsigned int)arg_number("--value-size", optarg, 1, 65536);
 			break;
+		case 'k':
+			b.keys = (unsigned int)arg_number("--keys", optarg, 2, 1e8);
+			break;
+		case 'r':
+			b.rate = arg_number("--rate", optarg, 1, 1e8);
+			break;
 		case 'w':
 			b.wait = true;
 			break;
@@ -225,7 +296,7 @@ int main(int argc, char **argv)
 		default:
 			die("usage: kv_bench [--protocol redis|memcached] [--host A] [--port P]\n"
 			    "       [--connections N] [--pipeline N] [--seconds S] [--warmup S]\n"
-			    "       [--value-size N] [--wait]");
+			    "       [--value-size N] [--keys N] [--rate REQUESTS/S] [--wait]");
 		}
 	}
 	if (optind < argc)

@@ -119,6 +119,17 @@ void rrc_locklog_set_mode(struct rrc_locklog *ll, enum rrc_ll_mode mode)
 			wake(&a->slot[i].tail);
 }
 
+void rrc_locklog_discard(struct rrc_locklog *ll)
+{
+	for (uint32_t i = 0; i < slots(ll->area); i++) {
+		struct rrc_ll_slot *s = &ll->area->slot[i];
+
+		__atomic_store_n(&s->tail, s->head, __ATOMIC_SEQ_CST);
+		if (__atomic_load_n(&s->state, __ATOMIC_SEQ_CST) == RRC_LL_RING_FULL)
+			wake(&s->tail);
+	}
+}
+
 void rrc_locklog_drain(struct rrc_locklog *ll, uint32_t slot, struct rrc_locklog_batch *batch)
 {
 	struct rrc_ll_slot *s = &ll->area->slot[slot];

@@ -299,6 +299,9 @@ void rrc_locklog_close(struct rrc_locklog *ll);
 /* All threads are stopped: OFF, RECORD. (Who waits for room in a ring is woken.) */
 void rrc_locklog_set_mode(struct rrc_locklog *ll, enum rrc_ll_mode mode);
 
+/* All threads are stopped: events that nobody took out are forgotten. */
+void rrc_locklog_discard(struct rrc_locklog *ll);
+
 /* Takes slot's events out, at most RRC_LL_RING, and makes room for more. */
 void rrc_locklog_drain(struct rrc_locklog *ll, uint32_t slot, struct rrc_locklog_batch *batch);
 

@@ -365,14 +365,21 @@ int rrc_locks_drain(struct rrc_locks *l, int (*emit)(void *ctx, const struct rrc
 
 void rrc_locks_on(struct rrc_locks *l)
 {
-	if (!l->begun || l->look)
+	int first = !l->begun;
+
+	if (first || l->look)
 		look(l, 1);
 	l->begun = 1;
 	for (size_t i = 0; i < l->n; i++) {
 		struct process *p = l->procs[i];
 
 		/* One whose clock is read through calls was not there at the last cut, and stays so. */
-		if (p->ll.area->mode == RRC_LL_RECORD || rrc_vdso_patched(p->ll.pid) == 1)
+		if (rrc_vdso_patched(p->ll.pid) == 1)
+			continue;
+		/* What a recording before this one did not take out any more is not of this epoch. */
+		if (first || p->ll.area->mode != RRC_LL_RECORD)
+			rrc_locklog_discard(&p->ll);
+		if (p->ll.area->mode == RRC_LL_RECORD)
 			continue;
 		rrc_locklog_set_mode(&p->ll, RRC_LL_RECORD);
 		memset(p->ops, 0xff, sizeof(p->ops));

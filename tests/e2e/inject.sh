@@ -76,7 +76,11 @@ counts_case() {
 	check "it is detached from" detach
 	check "and runs on" ask pause resume
 	check "what was recorded replays" timeout 120 "$BIN/rrc-replay" "$WORK/guest"
-	check "it is attached to again" attach guest "$WORK/guest-2" && detach
+	# What the first recording did not take out any more is not the second one's.
+	check "it is attached to again" attach guest "$WORK/guest-2" || return
+	ask work digest resume > /dev/null
+	check "and let go" detach
+	check "what was recorded then replays" timeout 120 "$BIN/rrc-replay" "$WORK/guest-2"
 	"$LAB" rm guest
 }
 

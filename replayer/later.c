@@ -188,7 +188,8 @@ bool rrc_later_next(struct rrc_engine *e)
 	for (const struct tracee *w = t ? e->threads : NULL; w && by != t; w = w->next)
 		if (w->state != TR_LOCAL || !rrc_locks_blame(e, w, &by, &op))
 			by = NULL;
-	if (!t || by != t)
+	/* One that came to its call cannot do more for others than that. */
+	if (!t || by != t || t->state == TR_CALL)
 		return t && !run(e, t);
 	/* It holds up another one by this operation; what comes after that is later all the same. */
 	if (run(e, t))

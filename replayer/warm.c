@@ -201,13 +201,14 @@ static void end_guard(struct rrc_warm *w)
 {
 	int st;
 
-	if (w->guard >= 0) {
-		/* a word, so that it does not take our going for the daemon's end */
-		if (write(w->guard, "", 1) == 1)
-			waitpid(w->guard_pid, &st, 0);
-		close(w->guard);
-	}
+	if (w->guard < 0)
+		return;
+	/* A word, so that it does not take our going for the daemon's end; after a failover it has had one. */
+	if (write(w->guard, "", 1) != 1)
+		errno = 0;
+	close(w->guard);
 	w->guard = -1;
+	waitpid(w->guard_pid, &st, 0); /* the daemon's child; not the failover's */
 }
 
 void rrc_warm_taken(struct rrc_warm *w)

@@ -204,8 +204,7 @@ static void end_guard(struct rrc_warm *w)
 	if (w->guard < 0)
 		return;
 	/* A word, so that it does not take our going for the daemon's end; after a failover it has had one. */
-	if (write(w->guard, "", 1) != 1)
-		errno = 0;
+	(void)!write(w->guard, "", 1);
 	close(w->guard);
 	w->guard = -1;
 	waitpid(w->guard_pid, &st, 0); /* the daemon's child; not the failover's */

@@ -24,7 +24,6 @@
 
 #define STALL_MS   10000
 #define STILL_NS   1000000000ull /* as above, of threads that only wait for each other */
-#define BLAME_MAX  8
 #define OVERLAP_NS 2000000 /* a call in flight for so long may wait for one that overlapped it */
 #define LOOK_NS	   500000 /* at the end of the log: whether all are parked */
 #define ALONE_NS   4000000 /* a thread that runs alone at the start does so for at most so long */
@@ -362,68 +361,6 @@ static void stop_runners(struct rrc_engine *e)
 			ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL);
 }
 
-/* "thread 7 stands before a call: read" */
-static void describe(const struct rrc_engine *e, const struct tracee *t, char *buf, size_t size)
-{
-	static const char *const states[] = {
-		[TR_RUN] = "computes",		 [TR_CALL] = "stands before a call",
-		[TR_BUSY] = "makes a call",	 [TR_DONE] = "has made a call",
-		[TR_LOCAL] = "waits in a futex", [TR_NEW] = "is born",
-		[TR_HELD] = "is held back",	 [TR_LATER] = "is later",
-		[TR_PAUSED] = "is stopped",	 [TR_EXITING] = "ends",
-		[TR_DEAD] = "has ended",
-	};
-	const char *call =
-		t && t->state == TR_CALL ? rrc_sysname((unsigned int)t->regs.orig_rax) : NULL;
-	char locks[400];
-
-	if (!t) {
-		snprintf(buf, size, "the thread is not there");
-		return;
-	}
-	rrc_locks_describe(e, t, locks, sizeof(locks));
-	snprintf(buf, size, "thread %u %s%s%s%s%s", t->ns_tid, states[t->state], call ? ": " : "",
-		 call ? call : "", locks[0] ? "; " : "", locks);
-}
-
-/* "; thread 9 makes a call": those that are not where they would wait for the log. */
-static void describe_moving(const struct rrc_engine *e, char *buf, size_t size)
-{
-	size_t n = 0;
-
-	buf[0] = '\0';
-	for (const struct tracee *t = e->threads; t && n < size; t = t->next) {
-		char text[500];
-
-		if (t->state != TR_RUN && t->state != TR_BUSY && t->state != TR_NEW)
-			continue;
-		describe(e, t, text, sizeof(text));
-		n += (size_t)snprintf(buf + n, size - n, "; %s", text);
-	}
-}
-
-static int stalled(struct rrc_engine *e, const char *how, struct rrc_error *err)
-{
-	const struct rrc_rec *rec = e->head < e->end ? rrc_log_rec(e, e->head) : NULL;
-	const struct tracee *t = rec ? rrc_tracee_ns(e, rec->tid) : NULL;
-	const struct tracee *whom = t, *next;
-	char head[600], other[600] = "", moving[600];
-	uint32_t op = 0;
-
-	/* who waits for whom: the last one is to blame */
-	for (int i = 0; i < BLAME_MAX && rrc_locks_blame(e, whom, &next, &op); i++)
-		whom = next;
-	describe(e, t, head, sizeof(head));
-	if (whom != t)
-		describe(e, whom, other, sizeof(other));
-	describe_moving(e, moving, sizeof(moving));
-	rrc_diverge(e, e->head, t, err, "%s, %s%s%s%s", how, head, whom != t ? "; before it, " : "",
-		    other, moving);
-	if (whom != t)
-		e->rep.where = (struct rrc_place){ whom->ns_tid, whom->prev_rec, op, e->head };
-	return err->code;
-}
-
 static bool anybody_runs(const struct rrc_engine *e)
 {
 	for (const struct tracee *t = e->threads; t; t = t->next)
@@ -488,14 +425,16 @@ static int run_log(struct rrc_engine *e, struct rrc_error *err)
 		if (e->held && r >= 0 && rrc_nudge_release(e, r && !e->due_ns && !anybody_runs(e)))
 			quiet = 0;
 		if (r == -ECHILD)
-			return e->head < e->end ? stalled(e, "all have ended", err) : 0;
+			return e->head < e->end ? rrc_stalled(e, "all have ended", err) : 0;
 		if (r < 0)
 			return rrc_fail(err, r, "waiting: %s", strerror(-r));
 		if (r) {
 			if (e->nlater && !e->due_ns && rrc_later_alone(e) && rrc_later_next(e)) {
 				quiet = 0;
 				r = 0;
-				continue;
+				/* unless it helps nobody */
+				if (at_end || !still(e, moved_ns))
+					continue;
 			}
 			r = flying ? start_overlapping(e, err) : 0;
 			if (e->head != moved)
@@ -506,9 +445,9 @@ static int run_log(struct rrc_engine *e, struct rrc_error *err)
 			/* Twice: one that was woken needs a moment to run. */
 			quiet = !flying && !at_end && !e->held && rrc_deadlocked(e) ? quiet + 1 : 0;
 			if (!r && quiet >= 2)
-				return stalled(e, "nothing can move", err);
+				return rrc_stalled(e, "nothing can move", err);
 			if (!r && !at_end && still(e, moved_ns))
-				return stalled(e, "nothing moved for long", err);
+				return rrc_stalled(e, "nothing moved for long", err);
 			continue;
 		}
 		quiet = 0;
@@ -516,7 +455,7 @@ static int run_log(struct rrc_engine *e, struct rrc_error *err)
 		rrc_watchdog_pat(e->watchdog);
 		r = on_event(e, tid, status, err);
 		if (r == -ETIMEDOUT)
-			return stalled(e, "nothing moved for long", err);
+			return rrc_stalled(e, "nothing moved for long", err);
 		if (!r)
 			r = rrc_advance(e, err);
 	}

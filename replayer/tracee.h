@@ -314,6 +314,11 @@ int rrc_diverge(struct rrc_engine *e, size_t i, const struct tracee *t, struct r
 		const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 void rrc_trace_step(struct rrc_engine *e, const struct tracee *t, const char *what);
 
+/* ---- stall.c ---- */
+
+/* Nothing moves any more: a divergence that says who waits for whom, and blames the last one. Returns -EILSEQ. */
+int rrc_stalled(struct rrc_engine *e, const char *how, struct rrc_error *err);
+
 /* ---- turns.c: the order ---- */
 
 /* Nothing can move any more: every thread waits for another one, or for the log, which is not at its end. */

@@ -260,10 +260,23 @@ const char *rrc_carry_name(enum rrc_carry c)
 	return c < RRC_CARRIES ? names[c] : "?";
 }
 
-int rrc_carry_descriptors(const struct rrc_rec *rec)
+int rrc_carry_connections(const struct rrc_rec *rec)
 {
-	return rec->kind == RRC_REC_SYSCALL && rec->ret >= 0 &&
-	       (rrc_sysrow(rec->nr)->flags & RRC_ROW_FDTABLE || rec->nr == RRC_NR_connect);
+	if (rec->kind != RRC_REC_SYSCALL || rec->ret < 0)
+		return 0;
+	switch (rec->nr) {
+	case RRC_NR_accept:
+	case RRC_NR_accept4:
+	case RRC_NR_connect:
+	case RRC_NR_socket:
+	/* what these put an end to is not known */
+	case RRC_NR_dup2:
+	case RRC_NR_dup3:
+	case RRC_NR_close_range:
+		return 1;
+	default:
+		return rrc_sysrow(rec->nr)->flags & RRC_ROW_FDTABLE && rec->fdkind == RRC_FD_TCP;
+	}
 }
 
 int rrc_carry_mappings(const struct rrc_rec *rec)

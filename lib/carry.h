@@ -26,8 +26,9 @@ enum rrc_carry rrc_carry_of(const struct rrc_rec *rec);
 /* "nothing", "call", … */
 const char *rrc_carry_name(enum rrc_carry c);
 
-/* Changes the descriptor table: which descriptor is which connection may have changed. */
-int rrc_carry_descriptors(const struct rrc_rec *rec);
+/* Which descriptor is which TCP connection may have changed. A server that reads /proc now and then opens and closes
+ * others all the time. */
+int rrc_carry_connections(const struct rrc_rec *rec);
 
 /* Changes mappings: which memory is watched for writes must be looked at. */
 int rrc_carry_mappings(const struct rrc_rec *rec);

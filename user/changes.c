@@ -114,7 +114,7 @@ void rrc_changes_note(struct rrc_changes *c, const struct rrc_rec *rec)
 {
 	if (rrc_carry_of(rec) == RRC_CARRY_WHOLE)
 		needs_whole(c, rec);
-	if (rrc_carry_descriptors(rec))
+	if (rrc_carry_connections(rec))
 		__atomic_add_fetch(&c->descriptors, 1, __ATOMIC_RELEASE);
 	if (rrc_carry_mappings(rec) && note_mappings(c, rec))
 		needs_whole(c, rec);

@@ -62,3 +62,23 @@ Test(carry, tasks)
 		cr_assert_eq(rrc_carry_of(&r), RRC_CARRY_WHOLE, "kind %u", whole[i]);
 	}
 }
+
+static int moves(unsigned int nr, unsigned int fdkind)
+{
+	struct rrc_rec r = { .kind = RRC_REC_SYSCALL,
+			     .nr = (uint16_t)nr,
+			     .fdkind = (uint8_t)fdkind };
+
+	return !!rrc_carry_connections(&r);
+}
+
+Test(carry, connections_change_by_what_concerns_them)
+{
+	cr_assert_eq(moves(RRC_NR_accept4, RRC_FD_TCP), 1);
+	cr_assert_eq(moves(RRC_NR_close, RRC_FD_TCP), 1);
+	cr_assert_eq(moves(RRC_NR_fcntl, RRC_FD_TCP), 1);
+	cr_assert_eq(moves(RRC_NR_dup2, RRC_FD_REG), 1);
+	cr_assert_eq(moves(RRC_NR_close, RRC_FD_PROC), 0);
+	cr_assert_eq(moves(RRC_NR_openat, RRC_FD_PROC), 0);
+	cr_assert_eq(moves(RRC_NR_write, RRC_FD_TCP), 0);
+}

@@ -62,7 +62,7 @@ Test(changes, only_a_whole_one_carries_a_birth_and_a_cut_forgets_it)
 
 	call(c, RRC_NR_read, 5, 3, 0, 5);
 	cr_assert_eq(rrc_changes_descriptors(c), before);
-	call(c, RRC_NR_close, 0, 3, 0, 0);
+	call(c, RRC_NR_accept4, 9, 3, 0, 0);
 	cr_assert_neq(rrc_changes_descriptors(c), before);
 	cr_assert_not(rrc_changes_whole(c, NULL, NULL));
 	rrc_changes_note(c, &birth);

@@ -91,7 +91,8 @@ static bool is_about(const struct rrc_rec *rec, uint64_t fd)
 	unsigned int arg = rrc_sysrow(rec->nr)->fd;
 
 	return (arg < 6 && rec->args[arg] == fd) ||
-	       (rec->nr == RRC_NR_epoll_ctl && rec->args[2] == fd) || (int64_t)fd == rec->ret;
+	       (rec->nr == RRC_NR_epoll_ctl && rec->args[2] == fd) ||
+	       (rrc_sysrow(rec->nr)->flags & RRC_ROW_FDRET && rec->ret == (int64_t)fd);
 }
 
 /* Gone with the descriptor that it was about. */

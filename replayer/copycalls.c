@@ -148,6 +148,9 @@ static bool closed(struct rrc_copycalls *c, const struct rrc_rec *rec)
 
 		if (r->pid != rec->pid || !is_about(r, fd))
 			continue;
+		/* Another thread has got the number again before this one was seen to give it back. */
+		if (rec->entry_ns && r->exit_ns > rec->entry_ns)
+			return false;
 		if (makes(r, (int64_t)fd)) {
 			leave_out(c, i, rec->pid, fd);
 			return true;

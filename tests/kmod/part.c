@@ -58,8 +58,12 @@ static void by_cgroup(int dev, pid_t container, const struct rrc_fork_process *p
 	if (mkdir(CGROUP, 0755) && errno != EEXIST)
 		die(CGROUP);
 	for (int i = 0; i < n; i++) {
-		FILE *f = fopen(CGROUP "/cgroup.procs", "w");
+		FILE *f;
 
+		/* One that had ended when it was asked for has no id here: and 0 would be ourselves. */
+		if (p[i].pid <= 0)
+			continue;
+		f = fopen(CGROUP "/cgroup.procs", "w");
 		/* A child may be gone by now. */
 		if (!f || fprintf(f, "%d\n", p[i].pid) < 0 ||
 		    (fclose(f) && p[i].vpid <= BASE_PROCESSES))

@@ -300,6 +300,28 @@ Test(copycalls, a_descriptor_that_was_made_and_closed_leaves_nothing)
 	rrc_copycalls_free(&c);
 }
 
+Test(copycalls, a_number_that_another_thread_got_at_once_is_its_own)
+{
+	struct rrc_copycalls c = { 0 };
+	struct rrc_rec *last;
+
+	kept(&c, RRC_NR_accept4, 9, 3, 0, 0)->exit_ns = 10;
+	kept(&c, RRC_NR_accept4, 9, 3, 0, 0)->exit_ns = 30;
+	/* Its close began before the second accept returned. */
+	last = calloc(1, sizeof(*last));
+	*last = (struct rrc_rec){ .size = sizeof(*last),
+				  .kind = RRC_REC_SYSCALL,
+				  .pid = 1,
+				  .nr = RRC_NR_close,
+				  .args = { 9 },
+				  .entry_ns = 20,
+				  .exit_ns = 40 };
+	cr_assert_eq(rrc_copycalls_reserve(&c, 1), 0);
+	rrc_copycalls_add(&c, last);
+	cr_assert_eq(c.n, 3u);
+	rrc_copycalls_free(&c);
+}
+
 Test(copycalls, what_outlives_a_descriptor_stays)
 {
 	struct rrc_copycalls c = { 0 };

@@ -115,6 +115,7 @@ static void serve_log(struct connection *c, struct rrc_hello *h)
 	int ret;
 
 	if (!s) {
+		rrc_log(RRC_LOG_WARN, "refused %s: %s", h->name, err.msg);
 		refuse(&c->link, err.msg);
 		return;
 	}

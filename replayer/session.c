@@ -44,6 +44,7 @@ struct rrc_session *rrc_session_new(const struct rrc_daemon_opts *o, const struc
 		rrc_session_free(s);
 		return NULL;
 	}
+	rrc_warm_clear(s->dir);
 	/* A container that a daemon before this one took over still runs from its files. */
 	if (rrc_root_in_use(s->dir)) {
 		rrc_fail(err, EBUSY, "%s runs here already, or something is mounted below %s",

@@ -2,6 +2,7 @@
 /* A restored, stopped container that follows the primary, see warm.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -210,8 +211,53 @@ static void end_guard(struct rrc_warm *w)
 	waitpid(w->guard_pid, &st, 0); /* the daemon's child; not the failover's */
 }
 
+static int taken_mark(const char *work, char *path, size_t size)
+{
+	return snprintf(path, size, "%s/taken", work) >= (int)size;
+}
+
+static void clear_one(const char *work)
+{
+	char path[PATH_MAX + 32], root[PATH_MAX + 32], at[PATH_MAX + 32];
+	rrc_autofclose FILE *f = NULL;
+	int pid = 0;
+	ssize_t n;
+
+	if (taken_mark(work, path, sizeof(path)) || !access(path, F_OK))
+		return;
+	snprintf(path, sizeof(path), "%s/restore.pid", work);
+	f = fopen(path, "re");
+	if (f && fscanf(f, "%d", &pid) == 1 && pid > 1) {
+		snprintf(path, sizeof(path), "/proc/%d/root", pid);
+		snprintf(root, sizeof(root), "%s/root", work);
+		n = readlink(path, at, sizeof(at) - 1);
+		at[n < 0 ? 0 : n] = 0;
+		/* the number may be another's by now */
+		if (!strcmp(at, root))
+			kill(pid, SIGKILL);
+	}
+	rrc_root_unmount(work);
+}
+
+void rrc_warm_clear(const char *dir)
+{
+	char pattern[PATH_MAX];
+	glob_t g = { 0 };
+
+	if (snprintf(pattern, sizeof(pattern), "%s/warm-*", dir) >= (int)sizeof(pattern))
+		return;
+	if (!glob(pattern, GLOB_NOSORT, NULL, &g))
+		for (size_t i = 0; i < g.gl_pathc; i++)
+			clear_one(g.gl_pathv[i]);
+	globfree(&g);
+}
+
 void rrc_warm_taken(struct rrc_warm *w)
 {
+	char path[PATH_MAX + 32];
+
+	if (!taken_mark(w->work, path, sizeof(path)))
+		close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
 	end_guard(w);
 }
 

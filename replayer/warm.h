@@ -47,6 +47,10 @@ int rrc_warm_usable(const struct rrc_warm *w, uint64_t last_ns);
 /* A failover goes on with it: from now on it lives by itself. */
 void rrc_warm_taken(struct rrc_warm *w);
 
+/* Ends what daemons before us left below dir, if they and the copies' guards were killed at once. A container that
+ * a failover has taken is none of these. */
+void rrc_warm_clear(const char *dir);
+
 /* Ends it; NULL is fine. */
 void rrc_warm_free(struct rrc_warm *w);
 

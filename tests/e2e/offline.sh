@@ -55,10 +55,48 @@ redis_case() {
 	replay_case redis
 }
 
-# Threads whose calls alternate; what share of them is answered inside the program, and that it pays.
+# Threads whose calls alternate; most of them are answered inside the program.
 memcached_case() {
 	local requests=5000
-	local by_ptrace inside
+	local inside
+	command -v memcached >/dev/null || { skip "memcached: not installed"; return; }
+	"$BIN/rrc-trace" -o "$WORK/memcached" -- memcached -u root -t 4 -U 0 -l 127.0.0.1 -p $port \
+		> "$WORK/memcached.out" 2> "$WORK/memcached.err" < /dev/null &
+	tracer=$!
+	timeout 60 bash -c "until exec 3<>/dev/tcp/127.0.0.1/$port; do sleep 0.05; done" 2>/dev/null ||
+		{ not_ok "memcached does not start: $(tail -n 1 "$WORK/memcached.err")"; return; }
+	check "memcached: $requests requests while recorded" "$BIN/tests/faults/memcached_load" --host 127.0.0.1 \
+		--port $port --connections 20 --requests "$requests" || return
+	kill -INT "$tracer"
+	wait "$tracer"
+	tracer=
+	replay_case memcached
+	inside=$(timeout 300 "$BIN/rrc-replay" --json "$WORK/memcached" |
+		jq -s 'map(.inprocess) | add')
+	if (( inside > requests ))
+	then ok "memcached: $inside calls answered inside the program"
+	else not_ok "memcached: only ${inside:-0} calls answered inside the program"; fi
+}
+
+redis_case() {
+	command -v redis-benchmark >/dev/null || { skip "redis: not installed"; return; }
+	"$BIN/rrc-trace" -o "$WORK/redis" -- redis-server --save '' --appendonly no --port $port \
+		--jemalloc-bg-thread no > "$WORK/redis.out" 2> "$WORK/redis.err" < /dev/null &
+	tracer=$!
+	timeout 60 bash -c "until exec 3<>/dev/tcp/127.0.0.1/$port; do sleep 0.05; done" 2>/dev/null ||
+		{ not_ok "redis does not start: $(tail -n 1 "$WORK/redis.err")"; return; }
+	check "redis: $requests requests while recorded" redis-benchmark -p $port -c 20 -n "$requests" \
+		-t set,get,incr,lpush -q || return
+	kill -INT "$tracer"
+	wait "$tracer"
+	tracer=
+	replay_case redis
+}
+
+# Threads whose calls alternate; most of them are answered inside the program.
+memcached_case() {
+	local requests=5000
+	local inside
 	command -v memcached >/dev/null || { skip "memcached: not installed"; return; }
 	"$BIN/rrc-trace" -o "$WORK/memcached" -- memcached -u root -t 4 -U 0 -l 127.0.0.1 -p $port \
 		> "$WORK/memcached.out" 2> "$WORK/memcached.err" < /dev/null &

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What records leave in the kernel, see carry.h. Whatever nobody thought about needs a whole checkpoint. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <sys/socket.h>
 
@@ -76,6 +78,7 @@ static const uint8_t ways[RRC_NSYS] = {
 	[RRC_NR_accept] = ACCEPT,
 	[RRC_NR_accept4] = ACCEPT,
 	[RRC_NR_connect] = CONNECT,
+	[RRC_NR_shutdown] = CONNECT,
 	[RRC_NR_setsockopt] = AGAIN,
 	[RRC_NR_sendto] = MESSAGE,
 	[RRC_NR_recvfrom] = MESSAGE,
@@ -190,13 +193,26 @@ static enum rrc_carry by_class(const struct rrc_rec *rec)
 	return cls == RRC_EMULATE || cls == RRC_LOCAL ? RRC_CARRY_NOTHING : RRC_CARRY_WHOLE;
 }
 
+/* Nobody is there who would end its wait in a copy. */
+static bool may_wait(const struct rrc_rec *rec)
+{
+	if (rec->nr == RRC_NR_fcntl)
+		return rec->args[1] == F_SETLKW || rec->args[1] == F_OFD_SETLKW;
+	return rrc_sysrow(rec->nr)->special == RRC_S_OPEN && rec->fdkind == RRC_FD_FIFO;
+}
+
 static enum rrc_carry of_call(const struct rrc_rec *rec)
 {
 	enum way way = rec->nr < RRC_NSYS ? ways[rec->nr] : WHOLE;
 
+	/* A close that fails may have closed it all the same. */
+	if (rec->nr == RRC_NR_close && rec->ret < 0 && rec->ret != -EBADF)
+		return RRC_CARRY_WHOLE;
 	/* A call that failed, or has not ended, left nothing; a connection under way is in the log. */
 	if (rec->ret < 0)
 		return RRC_CARRY_NOTHING;
+	if (may_wait(rec))
+		return RRC_CARRY_WHOLE;
 	switch (way) {
 	case NOTHING:
 		return RRC_CARRY_NOTHING;

@@ -177,6 +177,34 @@ const struct rrc_seg *rrc_rec_seg(const struct rrc_rec *rec, unsigned int row, c
 	return NULL;
 }
 
+const struct rrc_seg *rrc_rec_input(const struct rrc_rec *rec, const uint8_t **data)
+{
+	const struct rrc_seg *segs = rrc_rec_segs(rec);
+
+	*data = rrc_rec_payload(rec);
+	for (unsigned int i = 0; i < rec->nseg; *data += segs[i].len, i++)
+		if (segs[i].dir == RRC_SEG_IN)
+			return &segs[i];
+	return NULL;
+}
+
+int64_t rrc_rec_dents_end(const struct rrc_rec *rec)
+{
+	const uint8_t *data;
+	const struct rrc_seg *seg = rrc_rec_seg(rec, 0, &data);
+	int64_t off = -1;
+	uint16_t len;
+
+	/* both kinds of entry have the offset at 8 and their length at 16 */
+	for (size_t at = 0; seg && at + 19 <= seg->len; at += len) {
+		memcpy(&off, data + at + 8, sizeof(off));
+		memcpy(&len, data + at + 16, sizeof(len));
+		if (!len)
+			break;
+	}
+	return off;
+}
+
 const struct rrc_rec *rrc_reclog_next(const void *log, size_t len, size_t *off,
 				      struct rrc_error *err)
 {

@@ -20,6 +20,12 @@ const uint8_t *rrc_rec_payload(const struct rrc_rec *rec);
 const struct rrc_seg *rrc_rec_seg(const struct rrc_rec *rec, unsigned int row,
 				  const uint8_t **data);
 
+/* First segment that the program gave, its bytes in *data; NULL if there is none. */
+const struct rrc_seg *rrc_rec_input(const struct rrc_rec *rec, const uint8_t **data);
+
+/* Of getdents: where the directory goes on behind the last entry; negative: there is none. */
+int64_t rrc_rec_dents_end(const struct rrc_rec *rec);
+
 /* Iterates: *off starts at 0; NULL at the end; *err is set when the rest is damaged. */
 const struct rrc_rec *rrc_reclog_next(const void *log, size_t len, size_t *off,
 				      struct rrc_error *err);

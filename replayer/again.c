@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -337,6 +338,7 @@ static int taken_out(struct again *g, const struct adv_thread *t, const struct r
 	size_t left = (size_t)rec->ret;
 	enum holds holds = what_holds(fd);
 	uint8_t buf[4096];
+	int there;
 
 	if (fd < 0)
 		return other(rec, fd, err);
@@ -345,25 +347,17 @@ static int taken_out(struct again *g, const struct adv_thread *t, const struct r
 		return 0;
 	if (holds == HOLDS_COUNT)
 		return take_count(fd, rec, err);
+	/* All of it or nothing: what is not there yet is asked for again, from its beginning. */
+	if (!ioctl(fd, FIONREAD, &there) && (size_t)there < left)
+		return -EAGAIN;
 	while (left) {
 		ssize_t n = read_now(fd, buf, rrc_min(left, sizeof(buf)));
 
 		if (n <= 0)
-			return n ? -EAGAIN : other(rec, n, err);
+			return other(rec, n < 0 ? -errno : n, err);
 		left -= (size_t)n;
 	}
 	return 0;
-}
-
-static const struct rrc_seg *input(const struct rrc_rec *rec, const uint8_t **data)
-{
-	const struct rrc_seg *segs = rrc_rec_segs(rec);
-
-	*data = rrc_rec_payload(rec);
-	for (unsigned int i = 0; i < rec->nseg; *data += segs[i].len, i++)
-		if (segs[i].dir == RRC_SEG_IN)
-			return &segs[i];
-	return NULL;
 }
 
 static int to_file(int fd, const struct rrc_rec *rec, const uint8_t *data, size_t len)
@@ -389,7 +383,7 @@ static int put_in(struct again *g, const struct adv_thread *t, const struct rrc_
 {
 	rrc_autoclose int fd = fd_of(g, t, rec->args[0]);
 	const uint8_t *data;
-	const struct rrc_seg *seg = input(rec, &data);
+	const struct rrc_seg *seg = rrc_rec_input(rec, &data);
 	int ret = 0;
 
 	if (fd < 0)
@@ -413,9 +407,12 @@ static int put_in(struct again *g, const struct adv_thread *t, const struct rrc_
 	while (seg->len - (uint32_t)ret) {
 		ssize_t n = write_now(fd, data + ret, seg->len - (uint32_t)ret);
 
+		if (n < 0 && errno == EAGAIN && !ret)
+			return -EAGAIN;
+		if (n <= 0 && ret)
+			return other(rec, ret, err); /* rule 4: a part of it is not it */
 		if (n <= 0)
-			/* what leads outside leads nowhere here */
-			return n < 0 && errno == EAGAIN && !ret ? -EAGAIN : 0;
+			return 0; /* what leads outside leads nowhere here */
 		ret += (int)n;
 	}
 	return 0;
@@ -425,10 +422,7 @@ static int moved(struct again *g, const struct adv_thread *t, const struct rrc_r
 		 struct rrc_error *err)
 {
 	rrc_autoclose int fd = fd_of(g, t, rec->args[0]);
-	const uint8_t *data;
-	const struct rrc_seg *seg = rrc_rec_seg(rec, 0, &data);
-	int64_t off = -1;
-	uint16_t len;
+	int64_t off;
 
 	if (fd < 0)
 		return other(rec, fd, err);
@@ -438,13 +432,7 @@ static int moved(struct again *g, const struct adv_thread *t, const struct rrc_r
 		return lseek(fd, rec->ret, SEEK_CUR) < 0 && errno != ESPIPE
 			       ? rrc_fail(err, errno, "a file of the copy: %s", strerror(errno))
 			       : 0;
-	/* both kinds of entry have the offset at 8 and their length at 16 */
-	for (size_t at = 0; seg && at + 19 <= seg->len; at += len) {
-		memcpy(&off, data + at + 8, sizeof(off));
-		memcpy(&len, data + at + 16, sizeof(len));
-		if (!len)
-			break;
-	}
+	off = rrc_rec_dents_end(rec);
 	/* places in a directory are the file system's own: one that refuses ours starts anew */
 	if (off >= 0)
 		lseek(fd, off, SEEK_SET);

@@ -100,23 +100,12 @@ static int compare_file(struct rrc_engine *e, struct tracee *t, int fd, off_t at
 			   seg->len, (long long)at);
 }
 
-static const struct rrc_seg *input(const struct rrc_rec *rec, const uint8_t **data)
-{
-	const struct rrc_seg *segs = rrc_rec_segs(rec);
-
-	*data = rrc_rec_payload(rec);
-	for (unsigned int i = 0; i < rec->nseg; *data += segs[i].len, i++)
-		if (segs[i].dir == RRC_SEG_IN)
-			return &segs[i];
-	return NULL;
-}
-
 static int sendfile_emulated(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *rec,
 			     struct rrc_error *err)
 {
 	rrc_autoclose int fd = rrc_tracee_getfd(t, (int)rec->args[1]);
 	const uint8_t *data;
-	const struct rrc_seg *seg = input(rec, &data);
+	const struct rrc_seg *seg = rrc_rec_input(rec, &data);
 	off_t at = 0;
 	int r = 0;
 
@@ -142,20 +131,10 @@ const struct rrc_call_ops rrc_ops_sendfile = { .emulated = sendfile_emulated };
 static int getdents_emulated(struct rrc_engine *e, struct tracee *t, const struct rrc_rec *rec,
 			     struct rrc_error *err)
 {
-	const uint8_t *data;
-	const struct rrc_seg *seg = rrc_rec_seg(rec, 0, &data);
-	int64_t off = -1;
-	uint16_t len;
+	int64_t off = rrc_rec_dents_end(rec);
 
 	(void)e;
 	(void)err;
-	/* both kinds of entry have the offset at 8 and their length at 16 */
-	for (size_t at = 0; seg && at + 19 <= seg->len; at += len) {
-		memcpy(&off, data + at + 8, sizeof(off));
-		memcpy(&len, data + at + 16, sizeof(len));
-		if (!len)
-			break;
-	}
 	/* places in a directory are the file system's own: one that refuses ours starts anew */
 	if (off >= 0)
 		move_offset(t, (int)rec->args[0], off, SEEK_SET);

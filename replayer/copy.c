@@ -50,7 +50,7 @@ struct rrc_copy {
 };
 
 /* An epoch, made ready before anything of the copy is touched. */
-struct epoch {
+struct rrc_copy_epoch {
 	struct rrc_copycalls calls;
 	struct page *pages;
 	size_t npages, pages_size;
@@ -105,14 +105,17 @@ int rrc_copy_heap(struct rrc_copy *c, uint32_t pid, uint64_t end)
 	return 0;
 }
 
-static void free_epoch(struct epoch *e)
+void rrc_copy_drop(struct rrc_copy_epoch *e)
 {
+	if (!e)
+		return;
 	rrc_copycalls_free(&e->calls);
 	for (size_t i = 0; i < e->npages; i++)
 		free(e->pages[i].data);
 	free(e->pages);
 	free_threads(e->threads, e->nthreads);
 	free(e->stacks);
+	free(e);
 }
 
 /* ---- an epoch is read ---- */
@@ -136,7 +139,7 @@ static int more(void *list, size_t n, size_t *size, size_t each)
 static int on_thread(void *ctx, const struct rrc_delta_thread *t, const uint8_t *xsave,
 		     struct rrc_error *err)
 {
-	struct epoch *e = ctx;
+	struct rrc_copy_epoch *e = ctx;
 	struct thread *bigger = realloc(e->threads, (e->nthreads + 1) * sizeof(*bigger));
 
 	if (!bigger)
@@ -151,7 +154,7 @@ static int on_thread(void *ctx, const struct rrc_delta_thread *t, const uint8_t 
 
 static int on_stack(void *ctx, const struct rrc_delta_stack *s, struct rrc_error *err)
 {
-	struct epoch *e = ctx;
+	struct rrc_copy_epoch *e = ctx;
 	struct rrc_delta_stack *bigger = realloc(e->stacks, (e->nstacks + 1) * sizeof(*bigger));
 
 	if (!bigger)
@@ -164,7 +167,7 @@ static int on_stack(void *ctx, const struct rrc_delta_stack *s, struct rrc_error
 static int on_page(void *ctx, uint32_t pid, uint64_t addr, const uint8_t *data,
 		   struct rrc_error *err)
 {
-	struct epoch *e = ctx;
+	struct rrc_copy_epoch *e = ctx;
 	struct page p = { .addr = addr, .pid = pid, .data = data ? malloc(RRC_DELTA_PAGE) : NULL };
 
 	if ((data && !p.data) || more(&e->pages, e->npages, &e->pages_size, sizeof(*e->pages))) {
@@ -310,7 +313,7 @@ static void take_stack(struct rrc_copy *c, const struct rrc_delta_stack *s)
 	c->stacks[c->nstacks++] = *s;
 }
 
-static int room(struct rrc_copy *c, const struct epoch *e)
+static int room(struct rrc_copy *c, const struct rrc_copy_epoch *e)
 {
 	struct rrc_delta_stack *stacks =
 		realloc(c->stacks, (c->nstacks + e->nstacks + 1) * sizeof(*stacks));
@@ -321,7 +324,7 @@ static int room(struct rrc_copy *c, const struct epoch *e)
 	return rrc_copycalls_reserve(&c->calls, e->calls.n) ? -ENOMEM : reserve(c, e->npages);
 }
 
-static void take_epoch(struct rrc_copy *c, struct epoch *e)
+static void take_epoch(struct rrc_copy *c, struct rrc_copy_epoch *e)
 {
 	for (size_t i = 0; i < e->calls.n; i++) {
 		forget_by(c, e->calls.list[i]);
@@ -339,24 +342,29 @@ static void take_epoch(struct rrc_copy *c, struct epoch *e)
 	e->nthreads = 0;
 }
 
-int rrc_copy_add(struct rrc_copy *c, const void *log, size_t log_len, const void *delta,
-		 size_t delta_len, struct rrc_error *err)
+struct rrc_copy_epoch *rrc_copy_prepare(struct rrc_copy *c, const void *log, size_t log_len,
+					const void *delta, size_t delta_len, struct rrc_error *err)
 {
-	struct epoch e = { 0 };
-	struct rrc_delta_reader r = { on_thread, on_stack, on_page, &e };
-	int ret = rrc_copycalls_read(&e.calls, log, log_len, err);
+	struct rrc_copy_epoch *e = calloc(1, sizeof(*e));
+	struct rrc_delta_reader r = { on_thread, on_stack, on_page, e };
+	int ret = e ? rrc_copycalls_read(&e->calls, log, log_len, err) : -ENOMEM;
 
 	if (!ret)
-		ret = heaps_known(c, &e.calls, err);
-
+		ret = heaps_known(c, &e->calls, err);
 	if (!ret)
 		ret = rrc_delta_read(delta, delta_len, &r, err);
-	if (!ret && room(c, &e))
+	if (!e || (!ret && room(c, e)))
 		ret = rrc_fail(err, ENOMEM, "no memory for the copy");
 	if (!ret)
-		take_epoch(c, &e);
-	free_epoch(&e);
-	return ret;
+		return e;
+	rrc_copy_drop(e);
+	return NULL;
+}
+
+void rrc_copy_take(struct rrc_copy *c, struct rrc_copy_epoch *e)
+{
+	take_epoch(c, e);
+	rrc_copy_drop(e);
 }
 
 int rrc_copy_apply(const struct rrc_copy *c, struct rrc_advance *a, struct rrc_error *err)

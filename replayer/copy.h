@@ -23,9 +23,13 @@ void rrc_copy_free(struct rrc_copy *c);
  * it an epoch with such a call is refused. 0 or -ENOMEM. */
 int rrc_copy_heap(struct rrc_copy *c, uint32_t pid, uint64_t end);
 
-/* An epoch's log and its delta (checked): all of it or, on an error, nothing. */
-int rrc_copy_add(struct rrc_copy *c, const void *log, size_t log_len, const void *delta,
-		 size_t delta_len, struct rrc_error *err);
+/* An epoch's log and its delta (checked), made ready: the copy is as it was until rrc_copy_take(), which cannot fail
+ * and frees it. NULL with *err set. */
+struct rrc_copy_epoch;
+struct rrc_copy_epoch *rrc_copy_prepare(struct rrc_copy *c, const void *log, size_t log_len,
+					const void *delta, size_t delta_len, struct rrc_error *err);
+void rrc_copy_take(struct rrc_copy *c, struct rrc_copy_epoch *e);
+void rrc_copy_drop(struct rrc_copy_epoch *e); /* NULL is fine */
 
 /* Brings a tree from the whole checkpoint to the newest. */
 int rrc_copy_apply(const struct rrc_copy *c, struct rrc_advance *a, struct rrc_error *err);

@@ -335,6 +335,7 @@ static int move_on(struct incoming *in, struct change *c, struct rrc_error *err)
 {
 	struct rrc_session *s = in->s;
 	rrc_autofree uint8_t *delta = NULL;
+	struct rrc_copy_epoch *epoch = NULL;
 	size_t len;
 	int ret = load_delta(in->dir, s->committed, rrc_manifest_info(in->manifest)->number, &delta,
 			     &len, err);
@@ -346,10 +347,15 @@ static int move_on(struct incoming *in, struct change *c, struct rrc_error *err)
 	if (!ret && s->warm)
 		ret = rrc_warm_advance(s->warm, c->log.buf, c->log.len, delta, len, err);
 	rrc_fault(RRC_FAULT_ADVANCED);
-	if (!ret)
-		ret = rrc_copy_add(s->copy, c->log.buf, c->log.len, delta, len, err);
+	if (!ret && !(epoch = rrc_copy_prepare(s->copy, c->log.buf, c->log.len, delta, len, err)))
+		ret = err->code;
 	if (!ret)
 		ret = make_newest(in, c, err);
+	/* Rule 3: the copy is of the newest checkpoint, or of the one before, as everything else. */
+	if (ret)
+		rrc_copy_drop(epoch);
+	else
+		rrc_copy_take(s->copy, epoch);
 	if (ret) {
 		rrc_warm_free(s->warm);
 		s->warm = NULL;

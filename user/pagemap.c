@@ -20,22 +20,27 @@ _Static_assert(sizeof(struct scan) == 96, "struct pm_scan_arg");
 #define PAGE_IS_PRESENT (1u << 3)
 #define PAGE_IS_SWAPPED (1u << 4)
 
+static long scan(int pagemap, struct scan s, struct rrc_page_region *r, size_t most)
+{
+	int n;
+
+	s.size = sizeof(s);
+	s.vec = (uint64_t)r;
+	s.vec_len = most;
+	n = ioctl(pagemap, SCAN, &s);
+	return n < 0 ? -errno : n;
+}
+
 long rrc_pagemap_written(int pagemap, uint64_t start, struct rrc_page_region *r, size_t most)
 {
 	/* Exactly these masks take the kernel's short way; it passes over what is not watched. */
-	struct scan s = {
-		.size = sizeof(s),
-		.flags = SCAN_WP,
-		.start = start,
-		.end = USER_END,
-		.vec = (uint64_t)r,
-		.vec_len = most,
-		.category_mask = PAGE_IS_WRITTEN,
-		.return_mask = PAGE_IS_WRITTEN,
-	};
-	int n = ioctl(pagemap, SCAN, &s);
-
-	return n < 0 ? -errno : n;
+	return scan(pagemap,
+		    (struct scan){ .flags = SCAN_WP,
+				   .start = start,
+				   .end = USER_END,
+				   .category_mask = PAGE_IS_WRITTEN,
+				   .return_mask = PAGE_IS_WRITTEN },
+		    r, most);
 }
 
 /* The mark of a page that has no content, and is watched all the same, looks like one that was swapped out. */
@@ -48,37 +53,25 @@ static uint64_t have_content(void)
 
 long rrc_pagemap_protect(int pagemap, uint64_t start, struct rrc_page_region *r, size_t most)
 {
-	struct scan s = {
-		.size = sizeof(s),
-		.flags = SCAN_WP,
-		.start = start,
-		.end = USER_END,
-		.vec = (uint64_t)r,
-		.vec_len = most,
-		.category_mask = PAGE_IS_WRITTEN,
-		.category_anyof_mask = have_content(),
-		.return_mask = PAGE_IS_WRITTEN,
-	};
-	int n = ioctl(pagemap, SCAN, &s);
-
-	return n < 0 ? -errno : n;
+	return scan(pagemap,
+		    (struct scan){ .flags = SCAN_WP,
+				   .start = start,
+				   .end = USER_END,
+				   .category_mask = PAGE_IS_WRITTEN,
+				   .category_anyof_mask = have_content(),
+				   .return_mask = PAGE_IS_WRITTEN },
+		    r, most);
 }
 
 long rrc_pagemap_present(int pagemap, uint64_t start, uint64_t end, struct rrc_page_region *r,
 			 size_t most)
 {
-	struct scan s = {
-		.size = sizeof(s),
-		.start = start,
-		.end = end,
-		.vec = (uint64_t)r,
-		.vec_len = most,
-		.category_anyof_mask = have_content(),
-		.return_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-	};
-	int n = ioctl(pagemap, SCAN, &s);
-
-	return n < 0 ? -errno : n;
+	return scan(pagemap,
+		    (struct scan){ .start = start,
+				   .end = end,
+				   .category_anyof_mask = have_content(),
+				   .return_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED },
+		    r, most);
 }
 
 int rrc_pagemap_watched(int pagemap, uint64_t page)

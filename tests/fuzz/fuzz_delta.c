@@ -66,11 +66,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(copy && c);
 	memcpy(copy, &head, sizeof(head));
 	memcpy(copy + sizeof(head), in.p, in.len);
-	if (!rrc_delta_read(copy, sizeof(head) + in.len, &r, &err))
-		for (int i = 0; i < 2; i++)
-			must(!rrc_copy_add(c, &rec, sizeof(rec), copy, sizeof(head) + in.len,
-					   &err) ||
-			     err.code);
+	if (!rrc_delta_read(copy, sizeof(head) + in.len, &r, &err)) {
+		for (int i = 0; i < 2; i++) {
+			struct rrc_copy_epoch *e = rrc_copy_prepare(c, &rec, sizeof(rec), copy,
+								    sizeof(head) + in.len, &err);
+
+			must(e || err.code);
+			if (e)
+				rrc_copy_take(c, e);
+		}
+	}
 	rrc_copy_free(c);
 	free(copy);
 	return 0;

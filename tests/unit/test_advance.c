@@ -46,6 +46,16 @@ static void says_what_it_has(void)
 		syscall(SYS_write, guest_back[1], page, 5);
 }
 
+static int copy_add(struct rrc_copy *c, const void *log, size_t log_len, const void *delta,
+		    size_t delta_len, struct rrc_error *err)
+{
+	struct rrc_copy_epoch *e = rrc_copy_prepare(c, log, log_len, delta, delta_len, err);
+
+	if (e)
+		rrc_copy_take(c, e);
+	return e ? 0 : err->code;
+}
+
 static struct rrc_delta_thread registers_of(pid_t pid, char *xsave)
 {
 	struct rrc_delta_thread t = { .pid = 1, .tid = 1 };
@@ -147,7 +157,7 @@ Test(advance, a_stopped_tree_becomes_what_the_log_says, .timeout = 30)
 	pid = guest_start(says_what_it_has);
 	epoch(&l, file);
 	bytes = delta(&d, pid, &len);
-	cr_assert_eq(rrc_copy_add(copy, l.bytes, l.len, bytes, len, &err), 0, "%s", err.msg);
+	cr_assert_eq(copy_add(copy, l.bytes, l.len, bytes, len, &err), 0, "%s", err.msg);
 	cr_assert_eq(rrc_copy_size(copy).calls,
 		     8u); /* what the eventfd was given and gave is one */
 	cr_assert_eq(rrc_copy_size(copy).pages, 2u);
@@ -195,6 +205,30 @@ Test(advance, a_call_that_goes_another_way_is_named, .timeout = 30)
 	waitpid(pid, NULL, 0);
 }
 
+/* Of what a reader got only a part is there: it is not taken, and the copy is refused. */
+Test(advance, a_part_of_what_was_read_is_not_taken, .timeout = 30)
+{
+	struct help_log l = { 0 };
+	struct rrc_error err = { 0 };
+	pid_t pid = guest_start(says_what_it_has);
+	struct rrc_advance *a = rrc_advance_begin(pid, &err);
+	const struct rrc_rec *recs[1];
+	struct rrc_rec *r = guest_call(&l, 1, RRC_NR_read, 2, (uint64_t)guest_back[0], 0, 2);
+	char c;
+
+	cr_assert(a, "%s", err.msg);
+	guest_fifo(r, 1);
+	r->pid = 1;
+	recs[0] = r;
+	cr_assert_eq(write(guest_back[1], "x", 1), 1);
+	cr_assert_eq(rrc_advance_calls(a, recs, 1, &err), -ESTALE);
+	rrc_advance_end(a, 0, NULL);
+	fcntl(guest_back[0], F_SETFL, O_NONBLOCK);
+	cr_assert_eq(read(guest_back[0], &c, 1), 1, "it is still there");
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
 Test(copy, what_was_unmapped_is_forgotten)
 {
 	static char bytes[RRC_DELTA_PAGE] = "x";
@@ -209,11 +243,11 @@ Test(copy, what_was_unmapped_is_forgotten)
 
 	rrc_delta_add_pages(first, 1, addr, pages, 2);
 	d = rrc_delta_bytes(first, &len);
-	cr_assert_eq(rrc_copy_add(copy, none.bytes, 0, d, len, &err), 0, "%s", err.msg);
+	cr_assert_eq(copy_add(copy, none.bytes, 0, d, len, &err), 0, "%s", err.msg);
 	full = rrc_copy_size(copy).bytes;
 	guest_call(&unmap, 1, RRC_NR_munmap, 0, 0x10000, RRC_DELTA_PAGE, 0)->pid = 1;
 	d = rrc_delta_bytes(second, &len);
-	cr_assert_eq(rrc_copy_add(copy, unmap.bytes, unmap.len, d, len, &err), 0, "%s", err.msg);
+	cr_assert_eq(copy_add(copy, unmap.bytes, unmap.len, d, len, &err), 0, "%s", err.msg);
 	cr_assert_leq(rrc_copy_size(copy).bytes, full - RRC_DELTA_PAGE + unmap.len);
 	rrc_delta_free(first);
 	rrc_delta_free(second);
@@ -235,14 +269,14 @@ Test(copy, what_the_heap_gave_back_is_forgotten)
 	guest_call(&shrink, 1, RRC_NR_brk, 0x10800, 0x10800, 0, 0)->pid = 1;
 	rrc_delta_add_pages(first, 1, addr, pages, 3);
 	d = rrc_delta_bytes(first, &len);
-	cr_assert_eq(rrc_copy_add(copy, none.bytes, 0, d, len, &err), 0, "%s", err.msg);
+	cr_assert_eq(copy_add(copy, none.bytes, 0, d, len, &err), 0, "%s", err.msg);
 	full = rrc_copy_size(copy).bytes;
 	d = rrc_delta_bytes(second, &len);
-	cr_assert_lt(rrc_copy_add(copy, shrink.bytes, shrink.len, d, len, &err), 0,
+	cr_assert_lt(copy_add(copy, shrink.bytes, shrink.len, d, len, &err), 0,
 		     "nobody knows where the heap ended");
 	memset(&err, 0, sizeof(err));
 	cr_assert_eq(rrc_copy_heap(copy, 1, 0x12000), 0);
-	cr_assert_eq(rrc_copy_add(copy, shrink.bytes, shrink.len, d, len, &err), 0, "%s", err.msg);
+	cr_assert_eq(copy_add(copy, shrink.bytes, shrink.len, d, len, &err), 0, "%s", err.msg);
 	/* One page of three: what is behind the heap's end is not its own. */
 	cr_assert_eq(rrc_copy_size(copy).bytes, full - RRC_DELTA_PAGE + shrink.len);
 	rrc_delta_free(first);
@@ -261,8 +295,14 @@ Test(copy, an_epoch_that_cannot_be_carried_changes_nothing)
 
 	guest_call(&l, 1, RRC_NR_close, 0, 5, 0, 0);
 	guest_call(&l, 1, RRC_NR_setuid, 0, 5, 0, 0);
-	cr_assert_eq(rrc_copy_add(copy, l.bytes, l.len, bytes, len, &err), -EOPNOTSUPP);
+	cr_assert_eq(copy_add(copy, l.bytes, l.len, bytes, len, &err), -EOPNOTSUPP);
 	cr_assert(strstr(err.msg, "setuid"), "%s", err.msg);
+	cr_assert_eq(rrc_copy_size(copy).calls, 0u);
+	/* One that is made ready and not taken does not either. */
+	memset(&err, 0, sizeof(err));
+	rrc_copy_drop(rrc_copy_prepare(copy, l.bytes, ((struct rrc_rec *)l.bytes)->size, bytes, len,
+				       &err));
+	cr_assert_eq(err.code, 0, "%s", err.msg);
 	cr_assert_eq(rrc_copy_size(copy).calls, 0u);
 	rrc_delta_free(d);
 	rrc_copy_free(copy);

@@ -32,6 +32,11 @@ Test(carry, of_a_servers_calls)
 	cr_assert_eq(of(RRC_NR_sendmsg, 9, RRC_FD_TCP), RRC_CARRY_NOTHING);
 	cr_assert_eq(of(RRC_NR_sendmsg, 9, RRC_FD_UNIX), RRC_CARRY_WHOLE);
 	cr_assert_eq(of(RRC_NR_futex, 0, RRC_FD_NONE), RRC_CARRY_NOTHING);
+	cr_assert_eq(of(RRC_NR_openat, 9, RRC_FD_REG), RRC_CARRY_CALL);
+	cr_assert_eq(of(RRC_NR_openat, 9, RRC_FD_FIFO), RRC_CARRY_WHOLE, "it would wait");
+	cr_assert_eq(of(RRC_NR_close, -4, RRC_FD_TCP), RRC_CARRY_WHOLE, "closed or not");
+	cr_assert_eq(of(RRC_NR_shutdown, 0, RRC_FD_TCP), RRC_CARRY_NOTHING);
+	cr_assert_eq(of(RRC_NR_shutdown, 0, RRC_FD_UNIX), RRC_CARRY_WHOLE);
 	cr_assert_eq(of(RRC_NR_setuid, 0, RRC_FD_NONE), RRC_CARRY_WHOLE);
 	cr_assert_eq(of(RRC_NR_clone, 9, RRC_FD_NONE), RRC_CARRY_WHOLE);
 }

@@ -40,80 +40,39 @@ program_case() {
 	rm -rf "${WORK:?}/$name"
 }
 
-redis_case() {
-	command -v redis-benchmark >/dev/null || { skip "redis: not installed"; return; }
-	"$BIN/rrc-trace" -o "$WORK/redis" -- redis-server --save '' --appendonly no --port $port \
-		--jemalloc-bg-thread no > "$WORK/redis.out" 2> "$WORK/redis.err" < /dev/null &
+# record_server NAME SERVER ARGS… -- LOAD ARGS…: a recording of a server while it is asked something.
+record_server() {
+	local name=$1 server=()
+	shift
+	while [[ $1 != -- ]]; do server+=("$1"); shift; done
+	shift
+	"$BIN/rrc-trace" -o "$WORK/$name" -- "${server[@]}" > "$WORK/$name.out" 2> "$WORK/$name.err" < /dev/null &
 	tracer=$!
 	timeout 60 bash -c "until exec 3<>/dev/tcp/127.0.0.1/$port; do sleep 0.05; done" 2>/dev/null ||
-		{ not_ok "redis does not start: $(tail -n 1 "$WORK/redis.err")"; return; }
-	check "redis: $requests requests while recorded" redis-benchmark -p $port -c 20 -n "$requests" \
-		-t set,get,incr,lpush -q || return
+		{ not_ok "$name does not start: $(tail -n 1 "$WORK/$name.err")"; return 1; }
+	check "$name: requests while recorded" "$@" || return 1
 	kill -INT "$tracer"
 	wait "$tracer"
 	tracer=
-	replay_case redis
+	replay_case "$name"
 }
 
-# Threads whose calls alternate; most of them are answered inside the program.
+redis_case() {
+	command -v redis-benchmark >/dev/null || { skip "redis: not installed"; return; }
+	record_server redis redis-server --save '' --appendonly no --port $port --jemalloc-bg-thread no -- \
+		redis-benchmark -p $port -c 20 -n "$requests" -t set,get,incr,lpush -q
+}
+
+# Threads whose calls alternate: most of them are answered inside the program.
 memcached_case() {
-	local requests=5000
-	local inside
+	local inside calls=5000
 	command -v memcached >/dev/null || { skip "memcached: not installed"; return; }
-	"$BIN/rrc-trace" -o "$WORK/memcached" -- memcached -u root -t 4 -U 0 -l 127.0.0.1 -p $port \
-		> "$WORK/memcached.out" 2> "$WORK/memcached.err" < /dev/null &
-	tracer=$!
-	timeout 60 bash -c "until exec 3<>/dev/tcp/127.0.0.1/$port; do sleep 0.05; done" 2>/dev/null ||
-		{ not_ok "memcached does not start: $(tail -n 1 "$WORK/memcached.err")"; return; }
-	check "memcached: $requests requests while recorded" "$BIN/tests/faults/memcached_load" --host 127.0.0.1 \
-		--port $port --connections 20 --requests "$requests" || return
-	kill -INT "$tracer"
-	wait "$tracer"
-	tracer=
-	replay_case memcached
-	inside=$(timeout 300 "$BIN/rrc-replay" --json "$WORK/memcached" |
-		jq -s 'map(.inprocess) | add')
-	if (( inside > requests ))
-	then ok "memcached: $inside calls answered inside the program"
+	record_server memcached memcached -u root -t 4 -U 0 -l 127.0.0.1 -p $port -- \
+		"$BIN/tests/faults/memcached_load" --host 127.0.0.1 --port $port --connections 20 \
+		--requests $calls || return
+	inside=$(timeout 300 "$BIN/rrc-replay" --json "$WORK/memcached" | jq -s 'map(.inprocess) | add')
+	if (( inside > calls )); then ok "memcached: $inside calls answered inside the program"
 	else not_ok "memcached: only ${inside:-0} calls answered inside the program"; fi
-}
-
-redis_case() {
-	command -v redis-benchmark >/dev/null || { skip "redis: not installed"; return; }
-	"$BIN/rrc-trace" -o "$WORK/redis" -- redis-server --save '' --appendonly no --port $port \
-		--jemalloc-bg-thread no > "$WORK/redis.out" 2> "$WORK/redis.err" < /dev/null &
-	tracer=$!
-	timeout 60 bash -c "until exec 3<>/dev/tcp/127.0.0.1/$port; do sleep 0.05; done" 2>/dev/null ||
-		{ not_ok "redis does not start: $(tail -n 1 "$WORK/redis.err")"; return; }
-	check "redis: $requests requests while recorded" redis-benchmark -p $port -c 20 -n "$requests" \
-		-t set,get,incr,lpush -q || return
-	kill -INT "$tracer"
-	wait "$tracer"
-	tracer=
-	replay_case redis
-}
-
-# Threads whose calls alternate; most of them are answered inside the program.
-memcached_case() {
-	local requests=5000
-	local inside
-	command -v memcached >/dev/null || { skip "memcached: not installed"; return; }
-	"$BIN/rrc-trace" -o "$WORK/memcached" -- memcached -u root -t 4 -U 0 -l 127.0.0.1 -p $port \
-		> "$WORK/memcached.out" 2> "$WORK/memcached.err" < /dev/null &
-	tracer=$!
-	timeout 60 bash -c "until exec 3<>/dev/tcp/127.0.0.1/$port; do sleep 0.05; done" 2>/dev/null ||
-		{ not_ok "memcached does not start: $(tail -n 1 "$WORK/memcached.err")"; return; }
-	check "memcached: $requests requests while recorded" "$BIN/tests/faults/memcached_load" --host 127.0.0.1 \
-		--port $port --connections 20 --requests "$requests" || return
-	kill -INT "$tracer"
-	wait "$tracer"
-	tracer=
-	replay_case memcached
-	inside=$(timeout 300 "$BIN/rrc-replay" --json "$WORK/memcached" | jq -s 'map(.replay_ms) | add')
-	by_ptrace=$(timeout 300 "$BIN/rrc-replay" --json --by-ptrace "$WORK/memcached" | jq -s 'map(.replay_ms) | add')
-	if jq -en "$inside * 2 < $by_ptrace" > /dev/null
-	then ok "memcached: $inside ms, through ptrace $by_ptrace ms"
-	else not_ok "memcached: $inside ms, through ptrace $by_ptrace ms"; fi
 }
 
 redis_case

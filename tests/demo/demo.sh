@@ -56,7 +56,7 @@ kill -USR1 "$client"
 "$LAB" fail primary redis
 say "primary: DEAD. The cable was cut and everything on the host killed, in the middle of the load."
 "$LAB" wait-live redis --timeout 30 || fail "the backup did not take over"
-say "backup:  has restored the checkpoint, run again what came after it, and serves at $addr."
+say "backup:  has run again, in its copy, what came after the last checkpoint, and serves at $addr."
 
 wait "$client" || true
 client=

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 #
 # Programs with threads that run already get the in-process recorder: nothing they lock is missing from the log, what
-# waits meanwhile stays in order, a fail-over works; programs that cannot take it are refused. RRC_INJECTIONS: how often.
+# waits meanwhile stays in order, a fail-over works; programs that cannot take it are refused. RRC_INJECTIONS: how often;
+# RRC_INJECT_LOAD: after how many reports of the load (ten a second) a recording begins.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-n=${RRC_INJECTIONS:-1}
+n=${RRC_INJECTIONS:-1} reports=${RRC_INJECT_LOAD:-10}
 need_rrc
 need_commands memcached redis-server gcc musl-gcc python3
 guest=$BIN/tests/e2e/inject-guest count=$BIN/tests/e2e/inject-count
@@ -35,7 +36,7 @@ for command in sys.argv[2:]:
 
 # await FILE REGEX N PID: until PID has written N lines that match. (A pipeline would wait for tail.)
 await() {
-	[[ $(grep -m"$3" -c "$2" < <(exec timeout 60 tail -n +1 -s 0.1 --pid="$4" -f "$1" 2>/dev/null)) == "$3" ]]
+	[[ $(grep -m"$3" -c "$2" < <(exec timeout $((60 + $3 / 10)) tail -n +1 -s 0.1 --pid="$4" -f "$1" 2>/dev/null)) == "$3" ]]
 }
 
 # attach CONTAINER DIR [OPTION…]: records it from now on; 0 when the first checkpoint is there.
@@ -121,8 +122,9 @@ start_server() {
 	load=$!
 	some_load || { not_ok "$name: the load does not begin: $(tail -n 1 "$WORK/load.err")"; return 1; }
 }
+# some_load [N]: N reports more.
 some_load() {
-	await "$WORK/load.jsonl" '"progress"' $(($(grep -c '"progress"' "$WORK/load.jsonl") + 10)) $load
+	await "$WORK/load.jsonl" '"progress"' $(($(grep -c '"progress"' "$WORK/load.jsonl") + ${1:-10})) $load
 }
 end_load() {
 	local rc=0
@@ -135,6 +137,7 @@ end_load() {
 # replay_case NAME LOAD PORT CMD…: under load, attached to, recorded, replayed.
 replay_case() {
 	start_server "$@" || return
+	some_load "$reports"
 	check "$1 is attached to under load" attach server "$WORK/server" || return
 	some_load
 	check "$1: its recording ends" detach

@@ -12,11 +12,11 @@
 #include <sys/syscall.h>
 
 #include "inject.h"
+#include "library.h"
 #include "injected.h"
 #include "locklog.h"
 #include "log.h"
 #include "objects.h"
-#include "prepare.h"
 #include "ptrace.h"
 #include "remotecall.h"
 #include "unwind.h"
@@ -468,7 +468,7 @@ static int load(struct target *t, const struct rrc_container *c, uint64_t end,
 {
 	struct round round = { 0 };
 	char path[PATH_MAX];
-	int ret = rrc_inject_file(c, t->pid, path, sizeof(path), err);
+	int ret = rrc_library_for(c, t->pid, path, sizeof(path), err);
 
 	if (ret)
 		return ret;

@@ -23,9 +23,4 @@ enum rrc_inject_how {
 int rrc_inject_container(const struct rrc_container *c, enum rrc_inject_how how,
 			 struct rrc_error *err);
 
-/* The library's file as process pid sees it; put there if need be: into its root, where it is part of the
- * container's files, or ours if that is its root too. */
-int rrc_inject_file(const struct rrc_container *c, pid_t pid, char *path, size_t size,
-		    struct rrc_error *err);
-
 #endif

@@ -35,6 +35,7 @@ enum {
 	OPT_EXPLAIN,
 	OPT_LIST,
 	OPT_PREPARE,
+	OPT_HOOK,
 	OPT_NO_PRELOAD,
 	OPT_INJECT,
 	OPT_NO_INJECT
@@ -72,6 +73,9 @@ static const struct argp_option options[] = {
 	  3 },
 	{ "prepare", OPT_PREPARE, "BUNDLE", 0,
 	  "Have an OCI bundle's programs record the order of their locks (needed for threads)", 3 },
+	{ "hook", OPT_HOOK, NULL, 0,
+	  "The same as a hook of an OCI runtime: reads the container's state from standard input",
+	  3 },
 	{ "check", OPT_CHECK, NULL, 0, "Say what this host offers and what is missing", 3 },
 	{ "syscalls", OPT_SYSCALLS, NULL, 0, "Print the table of system calls", 3 },
 	{ "list", OPT_LIST, NULL, 0, "List the containers of this host", 3 },
@@ -87,7 +91,8 @@ enum action {
 	ACT_CHECK,
 	ACT_SYSCALLS,
 	ACT_LIST,
-	ACT_PREPARE
+	ACT_PREPARE,
+	ACT_HOOK
 };
 
 struct cli {
@@ -175,6 +180,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *st)
 		c->bundle = arg;
 		c->action = ACT_PREPARE;
 		break;
+	case OPT_HOOK:
+		c->action = ACT_HOOK;
+		break;
 	case OPT_CHECK:
 		c->action = ACT_CHECK;
 		break;
@@ -235,6 +243,8 @@ static int run(struct cli *c, struct rrc_error *err)
 		return rrc_unprotect(c->detach, err);
 	case ACT_PREPARE:
 		return rrc_prepare(c->bundle, err);
+	case ACT_HOOK:
+		return rrc_hook(stdin, err);
 	case ACT_PROTECT:
 		break;
 	}

@@ -6,9 +6,9 @@
 #include <sys/syscall.h>
 #include <sys/user.h>
 
+#include "library.h"
 #include "locklog.h"
 #include "newprogram.h"
-#include "prepare.h"
 #include "util.h"
 #include "vdso.h"
 
@@ -19,8 +19,10 @@ int rrc_newprogram_preloads(pid_t pid)
 	rrc_autofree char *entry = NULL;
 	char path[64];
 	size_t room = 0;
-	int found = 0;
+	int found;
 
+	snprintf(path, sizeof(path), "/proc/%d/root", pid);
+	found = rrc_library_listed(path);
 	snprintf(path, sizeof(path), "/proc/%d/environ", pid);
 	f = fopen(path, "re");
 	while (f && !found && getdelim(&entry, &room, 0, f) > 0)

@@ -1,78 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* An OCI bundle gets the in-process recorder, see prepare.h. */
 #include <errno.h>
-#include <fcntl.h>
 #include <json-c/json.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/stat.h>
 
+#include "library.h"
 #include "prepare.h"
 #include "util.h"
 
-#ifndef RRC_LIBDIR
-#define RRC_LIBDIR "/usr/local/lib/rrc"
-#endif
-#define RRC_INSIDE	"/usr/lib/rrc" /* in the container */
 #define RRC_PRELOAD_VAR "LD_PRELOAD="
-
-int rrc_preload_path(char *buf, size_t size, struct rrc_error *err)
-{
-	ssize_t n = readlink("/proc/self/exe", buf, size - 1);
-	char *slash;
-
-	if (n > 0) {
-		buf[n] = 0;
-		slash = strrchr(buf, '/');
-		if (slash && (size_t)(slash + 1 - buf) + sizeof(RRC_PRELOAD_NAME) <= size) {
-			strcpy(slash + 1, RRC_PRELOAD_NAME);
-			if (!access(buf, R_OK))
-				return 0;
-		}
-	}
-	snprintf(buf, size, "%s", RRC_LIBDIR "/" RRC_PRELOAD_NAME);
-	if (!access(buf, R_OK))
-		return 0;
-	return rrc_fail(err, ENOENT, "%s is not installed: run make install", buf);
-}
-
-static int copy_file(const char *from, const char *to, struct rrc_error *err)
-{
-	rrc_autoclose int in = open(from, O_RDONLY | O_CLOEXEC), out = -1;
-	char buf[65536];
-	ssize_t n;
-
-	if (in < 0)
-		return rrc_fail(err, errno, "%s: %s", from, strerror(errno));
-	out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0755);
-	if (out < 0)
-		return rrc_fail(err, errno, "%s: %s", to, strerror(errno));
-	while ((n = read(in, buf, sizeof(buf))) > 0)
-		if (write(out, buf, (size_t)n) != n)
-			return rrc_fail(err, errno ? errno : ENOSPC, "%s: %s", to,
-					strerror(errno ? errno : ENOSPC));
-	return n ? rrc_fail(err, errno, "%s: %s", from, strerror(errno)) : 0;
-}
-
-/* Directories below the container's root. Its own links must not lead us out of it. */
-static int make_dirs(const char *root, char *path, size_t size, struct rrc_error *err)
-{
-	static const char *const parts[] = { "/usr", "/lib", "/rrc" };
-	size_t len = (size_t)snprintf(path, size, "%s", root);
-	struct stat st;
-
-	for (size_t i = 0; i < RRC_ARRAY_SIZE(parts); i++) {
-		if (len + strlen(parts[i]) >= size)
-			return rrc_fail(err, ENAMETOOLONG, "%s: name too long", root);
-		strcpy(path + len, parts[i]);
-		len += strlen(parts[i]);
-		if (mkdir(path, 0755) && errno != EEXIST)
-			return rrc_fail(err, errno, "%s: %s", path, strerror(errno));
-		if (lstat(path, &st) || !S_ISDIR(st.st_mode))
-			return rrc_fail(err, ENOTDIR, "%s is no directory", path);
-	}
-	return 0;
-}
 
 /* Puts the library first in the variable, if it is not there. 0: done; 1: nothing to do. */
 static int add_variable(struct json_object *env)
@@ -87,13 +24,13 @@ static int add_variable(struct json_object *env)
 			continue;
 		if (strstr(v, RRC_PRELOAD_NAME))
 			return 1;
-		if (snprintf(text, sizeof(text), RRC_PRELOAD_VAR "%s/%s:%s", RRC_INSIDE,
+		if (snprintf(text, sizeof(text), RRC_PRELOAD_VAR "%s/%s:%s", RRC_LIBRARY_DIR,
 			     RRC_PRELOAD_NAME, v + strlen(RRC_PRELOAD_VAR)) >= (int)sizeof(text))
 			return -ENAMETOOLONG;
 		return json_object_array_put_idx(env, i, json_object_new_string(text)) ? -ENOMEM
 										       : 0;
 	}
-	snprintf(text, sizeof(text), RRC_PRELOAD_VAR "%s/%s", RRC_INSIDE, RRC_PRELOAD_NAME);
+	snprintf(text, sizeof(text), RRC_PRELOAD_VAR "%s/%s", RRC_LIBRARY_DIR, RRC_PRELOAD_NAME);
 	return json_object_array_add(env, json_object_new_string(text)) ? -ENOMEM : 0;
 }
 
@@ -123,6 +60,7 @@ static int change_config(struct json_object *config, const char *path, struct rr
 	return 0;
 }
 
+/* 0: its root file system, as this host sees it. */
 static int root_of(struct json_object *config, const char *bundle, char *root, size_t size,
 		   struct rrc_error *err)
 {
@@ -139,31 +77,65 @@ static int root_of(struct json_object *config, const char *bundle, char *root, s
 	return n < (int)size ? 0 : rrc_fail(err, ENAMETOOLONG, "%s: name too long", path);
 }
 
+/* The caller puts *config in any case. */
+static int read_bundle(const char *bundle, char *path, size_t size, struct json_object **config,
+		       char *root, size_t root_size, struct rrc_error *err)
+{
+	if (snprintf(path, size, "%s/config.json", bundle) >= (int)size)
+		return rrc_fail(err, ENAMETOOLONG, "%s: name too long", bundle);
+	*config = json_object_from_file(path);
+	if (!*config)
+		return rrc_fail(err, EINVAL, "%s cannot be read: is %s an OCI bundle?", path,
+				bundle);
+	return root_of(*config, bundle, root, root_size, err);
+}
+
 int rrc_prepare(const char *bundle, struct rrc_error *err)
 {
-	char config_path[PATH_MAX], root[PATH_MAX], lib[PATH_MAX], inside[PATH_MAX + 32];
-	struct json_object *config;
-	int ret;
+	char path[PATH_MAX], root[PATH_MAX];
+	struct json_object *config = NULL;
+	int ret = read_bundle(bundle, path, sizeof(path), &config, root, sizeof(root), err);
 
-	if (snprintf(config_path, sizeof(config_path), "%s/config.json", bundle) >=
-	    (int)sizeof(config_path))
-		return rrc_fail(err, ENAMETOOLONG, "%s: name too long", bundle);
-	ret = rrc_preload_path(lib, sizeof(lib), err);
-	if (ret)
-		return ret;
-	config = json_object_from_file(config_path);
-	if (!config)
-		return rrc_fail(err, EINVAL, "%s cannot be read: is %s an OCI bundle?", config_path,
-				bundle);
-	ret = root_of(config, bundle, root, sizeof(root), err);
 	if (!ret)
-		ret = make_dirs(root, inside, sizeof(inside) - sizeof(RRC_PRELOAD_NAME) - 1, err);
-	if (!ret) {
-		strcat(inside, "/" RRC_PRELOAD_NAME);
-		ret = copy_file(lib, inside, err);
-	}
+		ret = rrc_library_put(root, err);
 	if (!ret)
-		ret = change_config(config, config_path, err);
+		ret = change_config(config, path, err);
+	json_object_put(config);
+	return ret;
+}
+
+/* The state that a runtime gives a hook (OCI runtime specification, "State"): its bundle. */
+static int bundle_of(FILE *in, char *bundle, size_t size, struct rrc_error *err)
+{
+	struct json_object *state = json_object_from_fd(fileno(in)), *b;
+	const char *path = NULL;
+	int ret = 0;
+
+	if (state && json_object_object_get_ex(state, "bundle", &b))
+		path = json_object_get_string(b);
+	if (!path)
+		ret = rrc_fail(
+			err, EINVAL,
+			"no container's state on standard input: --hook is for an OCI runtime "
+			"(stage createContainer)");
+	else if (snprintf(bundle, size, "%s", path) >= (int)size)
+		ret = rrc_fail(err, ENAMETOOLONG, "%s: name too long", path);
+	json_object_put(state);
+	return ret;
+}
+
+int rrc_hook(FILE *in, struct rrc_error *err)
+{
+	char bundle[PATH_MAX], path[PATH_MAX], root[PATH_MAX];
+	struct json_object *config = NULL;
+	int ret = bundle_of(in, bundle, sizeof(bundle), err);
+
+	if (!ret)
+		ret = read_bundle(bundle, path, sizeof(path), &config, root, sizeof(root), err);
+	if (!ret)
+		ret = rrc_library_put(root, err);
+	if (!ret)
+		ret = rrc_library_list(root, err);
 	json_object_put(config);
 	return ret;
 }

@@ -12,10 +12,10 @@
 #include <sys/timerfd.h>
 
 #include "explain.h"
+#include "library.h"
 #include "locks.h"
 #include "log.h"
 #include "netcfg.h"
-#include "prepare.h"
 #include "protect.h"
 #include "protect_int.h"
 #include "util.h"

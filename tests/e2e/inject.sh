@@ -111,6 +111,21 @@ refusals_case() {
 	"$LAB" rm guest
 }
 
+# A runtime's hook brings it in at the start: every program has it, one that is executed under protection too.
+hook_case() {
+	local pid
+	"$LAB" run guest --hook --put "$guest:/guest" --port 7000 -- "$guest" 7000 ||
+		{ not_ok "no container starts with the hook"; return; }
+	pid=$(pid_of guest)
+	check "a hook brings the recorder in" grep -q librrc-preload.so "/proc/$pid/maps"
+	check "the environment is as it was" eval "! tr '\\0' '\\n' < /proc/$pid/environ | grep -q LD_PRELOAD"
+	check "what it started is attached to" attach guest "$WORK/hooked" || return
+	check "it works on" ask work digest resume
+	check "and let go" detach
+	check "what was recorded replays" timeout 120 "$BIN/rrc-replay" "$WORK/hooked"
+	"$LAB" rm guest
+}
+
 # start_server NAME LOAD PORT CMD…: and a load that has begun.
 start_server() {
 	local name=$1 client=$2 port=$3
@@ -162,6 +177,7 @@ failover_case() {
 "$LAB" up || exit 1
 counts_case
 refusals_case
+hook_case
 for ((i = 0; i < n; i++)); do
 	replay_case memcached memcached_load 11211 memcached -u root -t 4 -m 64 -U 0 -l 0.0.0.0
 	"$LAB" down && "$LAB" up

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <json-c/json.h>
 
+#include "../../user/library.h"
 #include "../../user/prepare.h"
 #include "help.h"
 
@@ -146,4 +147,72 @@ Test(prepare, links_are_not_followed_out, .init = begin, .fini = end)
 	snprintf(made, sizeof(made), "%s/lib", outside);
 	cr_assert_neq(access(made, F_OK), 0, "it wrote to %s", made);
 	rmdir(outside);
+}
+
+/* What a runtime says to a hook about this bundle. */
+static int hook(const char *state, struct rrc_error *err)
+{
+	FILE *in = tmpfile();
+	int ret;
+
+	cr_assert_not_null(in);
+	fputs(state, in);
+	rewind(in);
+	ret = rrc_hook(in, err);
+	fclose(in);
+	return ret;
+}
+
+static void read_list(char *text, size_t size)
+{
+	char path[300];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/rootfs/etc/ld.so.preload", bundle);
+	f = fopen(path, "r");
+	cr_assert_not_null(f);
+	text[fread(text, 1, size - 1, f)] = 0;
+	fclose(f);
+}
+
+Test(prepare, hook_names_the_library_once_and_keeps_others, .init = begin, .fini = end)
+{
+	char state[300], path[400], text[256], root[300];
+	struct rrc_error err = { 0 };
+
+	snprintf(root, sizeof(root), "%s/rootfs", bundle);
+	snprintf(state, sizeof(state), "{\"id\":\"x\",\"bundle\":\"%s\"}", bundle);
+	put("config.json", CONFIG(""));
+	cr_assert_not(rrc_library_listed(root));
+	snprintf(path, sizeof(path), "%s/rootfs/etc", bundle);
+	mkdir(path, 0755);
+	put("rootfs/etc/ld.so.preload", "/lib/other.so\n");
+	for (int i = 0; i < 2; i++) {
+		cr_assert_eq(hook(state, &err), 0, "%s", err.msg);
+		read_list(text, sizeof(text));
+		cr_assert_str_eq(text, RRC_LIBRARY "\n/lib/other.so\n");
+	}
+	cr_assert(rrc_library_listed(root));
+	snprintf(path, sizeof(path), "%s" RRC_LIBRARY, root);
+	cr_assert_eq(access(path, R_OK), 0);
+}
+
+Test(prepare, hook_refuses_what_it_cannot_understand, .init = begin, .fini = end)
+{
+	char state[300], fifo[300];
+	struct rrc_error err = { 0 };
+
+	put("config.json", CONFIG(""));
+	cr_assert_lt(hook("", &err), 0);
+	cr_assert_lt(hook("{\"id\":\"x\"}", &err), 0);
+	cr_assert_lt(hook("{\"bundle\":\"/nowhere\"}", &err), 0);
+	/* A list that nobody can read must not hold us up. */
+	snprintf(fifo, sizeof(fifo), "%s/rootfs/etc", bundle);
+	mkdir(fifo, 0755);
+	strcat(fifo, "/ld.so.preload");
+	cr_assert_eq(mkfifo(fifo, 0644), 0);
+	snprintf(state, sizeof(state), "{\"bundle\":\"%s\"}", bundle);
+	err.msg[0] = 0;
+	cr_assert_lt(hook(state, &err), 0);
+	cr_assert(err.msg[0]);
 }

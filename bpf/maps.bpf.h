@@ -103,6 +103,7 @@ extern const volatile struct rrc_sysrow cfg_rows[RRC_NSYS];
 
 /* Switched while it runs. */
 extern volatile __u32 run_on; /* 0: calls, signals, births and deaths are not recorded */
+extern volatile __u32 run_watched; /* the exec watcher is the threads' tracer */
 extern volatile __u32 run_unpatched_gen; /* raised when user space adds to rrc_unpatched */
 
 static __always_inline struct rrc_stats *stats(void)

@@ -66,6 +66,8 @@ struct rrc_thread {
 	__u8 npiece;
 	__u8 fd_known; /* rec.fdkind and rec.obj were found at entry */
 	__u8 futex_rests; /* a wait in futex() was broken off: restart_syscall() is its rest */
+	__u64 again_ns; /* its last call is a wait that the exec watcher's stop broke off: when it began, CLOCK_MONOTONIC;
+			 * 0: it is not */
 	__u32 entry_len[RRC_ROW_SEGS]; /* RRC_ROW_ENTRY_VALRES, one per row of segments */
 	__u32 total; /* bytes of all pieces */
 	__u32 unpatched_gen; /* run_unpatched_gen when `unpatched` was last looked at */

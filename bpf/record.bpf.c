@@ -31,7 +31,7 @@ const volatile __u8 cfg_flag_unpatched = 0;
 const volatile __u32 cfg_wake_bytes = 1 << 20;
 const volatile __u64 cfg_scramble = 1;
 const volatile struct rrc_sysrow cfg_rows[RRC_NSYS] = {};
-volatile __u32 run_on = 0, run_unpatched_gen = 0;
+volatile __u32 run_on = 0, run_watched = 0, run_unpatched_gen = 0;
 
 #define TS_COMPAT	  2
 #define ETIMEDOUT	  110
@@ -39,6 +39,9 @@ volatile __u32 run_on = 0, run_unpatched_gen = 0;
 #define FUTEX_WAIT_BITSET 9
 #define FUTEX_FLAGS	  0x180ul /* private, realtime */
 #define RESTART_BLOCK	  516 /* ERESTART_RESTARTBLOCK */
+#define RESTART_NOHAND	  514 /* ERESTARTNOHAND: made again, unless a handler runs */
+#define EINTR		  4
+#define TRAP_STOP	  (1ul << 19) /* JOBCTL_TRAP_STOP: its tracer asked it to stop */
 
 static __always_inline void take_args(struct rrc_thread *t, struct pt_regs *regs)
 {
@@ -192,6 +195,17 @@ static __always_inline bool waits_in_futex(struct pt_regs *regs)
 	return (regs->si & ~FUTEX_FLAGS) == FUTEX_WAIT_BITSET && (u32)regs->r9 == 0xffffffff;
 }
 
+/* Nobody but the exec watcher broke this wait off, and it will have it made again: so the log says. */
+static __always_inline bool broken_off(struct task_struct *task, struct rrc_thread *t,
+				       struct pt_regs *regs, long ret)
+{
+	u64 args[6] = { 0, 0, regs->dx, regs->r10 };
+
+	return ret == -EINTR && run_watched && task->jobctl & TRAP_STOP && t->in_call &&
+	       t->rec.entry_ns && !(task->thread_info.status & TS_COMPAT) &&
+	       rrc_made_again(regs->orig_ax, args);
+}
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(rrc_sys_exit, struct pt_regs *regs, long ret)
 {
@@ -202,11 +216,19 @@ int BPF_PROG(rrc_sys_exit, struct pt_regs *regs, long ret)
 
 	if (!t)
 		return 0;
-	if (!run_on)
+	if (!run_on) {
+		t->again_ns = 0;
 		goto out;
+	}
 	if (!t->in_call) { /* entered before we were there */
 		t->rec.flags = 0;
 		t->fd_known = 0;
+	}
+	if (!broken_off(task, t, regs, ret)) {
+		t->again_ns = 0;
+	} else {
+		ret = -RESTART_NOHAND;
+		t->again_ns = t->again_ns ?: t->rec.entry_ns;
 	}
 	t->rec.kind = RRC_REC_SYSCALL;
 	t->rec.ret = ret;

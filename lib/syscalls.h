@@ -180,6 +180,17 @@ static inline int rrc_no_effect(unsigned int nr, __s64 ret)
 	       (nr == RRC_NR_ioctl && ret == -25 /* ENOTTY */);
 }
 
+/*
+ * Waits that the kernel ends with -EINTR after a stop, though no handler runs (signal(7)). The exec watcher has
+ * them made again (user/again.c): those whose time-out is a number, or that have none.
+ */
+static inline int rrc_made_again(unsigned int nr, const __u64 *args)
+{
+	return nr == RRC_NR_epoll_wait || nr == RRC_NR_epoll_pwait || nr == RRC_NR_epoll_pwait2 ||
+	       nr == RRC_NR_semop || (nr == RRC_NR_semtimedop && !args[3]) ||
+	       (nr == RRC_NR_rt_sigtimedwait && !args[2]);
+}
+
 #ifndef __VMLINUX_H__
 #include <stdio.h>
 

@@ -178,6 +178,8 @@ static void on_stop(struct rrc_execwatch *w, pid_t tid, int status, enum rrc_wat
 	} else if (t && event && event != PTRACE_EVENT_STOP) {
 		t->starting = START_NOT; /* it makes others: the library did not come */
 	}
+	if (t && event == PTRACE_EVENT_STOP)
+		rrc_watch_again(w, t);
 	if (t && (way == WATCH_RELEASE || (way == WATCH_FREEZE && event == PTRACE_EVENT_STOP))) {
 		t->stopped = 1;
 		t->group = event == PTRACE_EVENT_STOP && sig != SIGTRAP;
@@ -221,6 +223,8 @@ void rrc_watch_drain_fd(int fd)
  * are found. */
 static int seize_all(struct rrc_execwatch *w, struct rrc_error *err)
 {
+	if (w->calls.watched)
+		w->calls.watched(w->calls.ctx, 1);
 	for (int found = 1; found;) {
 		rrc_autofree pid_t *pids = NULL;
 		int n = rrc_pidns_processes(w->pidns, &pids);

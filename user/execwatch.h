@@ -25,6 +25,11 @@ struct rrc_execwatch_calls {
 	/* A new process begins to record its locks and clock (lib/locklog.h); it is stopped. See
 	 * rrc_locks_take(). */
 	enum rrc_locks_taken (*recording)(void *ctx, const struct rrc_locklog *ll, int executed);
+	/* The watcher has all threads, or is about to let go of them. */
+	void (*watched)(void *ctx, int on);
+	/* Does the log say that this stopped thread's wait was broken off by the watcher, and goes on? Since when it
+	 * waits, CLOCK_MONOTONIC. May be NULL: it never does. */
+	int (*broken_off)(void *ctx, pid_t tid, uint64_t *began_ns);
 	void *ctx;
 };
 struct rrc_execwatch *rrc_execwatch_start(uint64_t pidns, const struct rrc_execwatch_calls *calls,

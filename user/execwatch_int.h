@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of the exec watcher share: execwatch.c (events, commands), watchstop.c (stopping all threads). */
+/* What the files of the exec watcher share: execwatch.c (events, commands), watchstop.c (stopping all threads),
+ * again.c (waits that this broke off). */
 #ifndef RRC_EXECWATCH_INT_H
 #define RRC_EXECWATCH_INT_H
 
@@ -37,6 +38,9 @@ struct rrc_tracee {
 	int stopped; /* at a ptrace stop while releasing or freezing; sig is what to go on with */
 	int sig;
 	int group; /* … a group stop of the program's own */
+	uint64_t began_ns,
+		end_ns; /* the wait that was broken off last: since when, until when (0: for ever), … */
+	uint64_t rest; /* … and what it was told last */
 	enum rrc_watch_starting starting; /* until it records by itself each call is looked at */
 };
 
@@ -60,6 +64,9 @@ struct rrc_execwatch {
 /* Takes in all stops that are there. */
 void rrc_watch_reap(struct rrc_execwatch *w, enum rrc_watch_way way);
 void rrc_watch_drain_fd(int fd);
+
+/* A stopped thread's wait that our stop broke off is made again (again.c). */
+void rrc_watch_again(struct rrc_execwatch *w, struct rrc_tracee *t);
 
 /* Commands, in the watcher's thread. */
 int rrc_watch_release(struct rrc_execwatch *w);

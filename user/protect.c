@@ -49,6 +49,20 @@ static enum rrc_locks_taken on_recording(void *ctx, const struct rrc_locklog *ll
 	return rrc_collector_take_locks(p->collector, ll, executed);
 }
 
+static void on_watched(void *ctx, int on)
+{
+	struct rrc_protect *p = ctx;
+
+	rrc_recorder_watched(p->recorder, on);
+}
+
+static int on_broken_off(void *ctx, pid_t tid, uint64_t *began_ns)
+{
+	struct rrc_protect *p = ctx;
+
+	return rrc_recorder_broken_off(p->recorder, tid, began_ns);
+}
+
 /* The cut, in the main thread; every thread of the container is frozen. */
 static int on_cut(void *ctx, uint64_t number, int delta, struct rrc_cut *cut, struct rrc_error *err)
 {
@@ -189,7 +203,8 @@ static int open_recorder(struct rrc_protect *p, struct rrc_error *err)
 		.netns = p->o->backup ? p->container.netns : 0,
 		.flag_unpatched = true,
 	};
-	struct rrc_execwatch_calls watch = { on_patched, on_recording, p };
+	struct rrc_execwatch_calls watch = { on_patched, on_recording, on_watched, on_broken_off,
+					     p };
 	struct rrc_collector_opts co = {
 		.pidns = p->container.pidns,
 		.emit = emit,

@@ -250,6 +250,22 @@ void rrc_recorder_on(struct rrc_recorder *rec, bool on)
 	__atomic_store_n((uint32_t *)&rec->skel->bss->run_on, on, __ATOMIC_SEQ_CST);
 }
 
+void rrc_recorder_watched(struct rrc_recorder *rec, bool on)
+{
+	__atomic_store_n((uint32_t *)&rec->skel->bss->run_watched, on, __ATOMIC_SEQ_CST);
+}
+
+bool rrc_recorder_broken_off(struct rrc_recorder *rec, pid_t tid, uint64_t *began_ns)
+{
+	__u32 key = (__u32)tid;
+	struct rrc_thread t;
+
+	if (bpf_map_lookup_elem(bpf_map__fd(rec->skel->maps.rrc_threads), &key, &t))
+		return false;
+	*began_ns = t.again_ns;
+	return t.again_ns;
+}
+
 int rrc_recorder_patched(struct rrc_recorder *rec, pid_t pid)
 {
 	int id = rrc_ns_tid(pid);

@@ -43,6 +43,13 @@ int rrc_recorder_attach(struct rrc_recorder *rec, struct rrc_error *err);
  * sure of what ran meanwhile, stop the threads first. Packets and connections are recorded always. */
 void rrc_recorder_on(struct rrc_recorder *rec, bool on);
 
+/* The exec watcher has the threads, or lets go of them: waits that its stops break off are recorded as calls that
+ * are made again. */
+void rrc_recorder_watched(struct rrc_recorder *rec, bool on);
+
+/* Stopped thread tid (from here): was its last call recorded so? *began_ns gets when the wait began. */
+bool rrc_recorder_broken_off(struct rrc_recorder *rec, pid_t tid, uint64_t *began_ns);
+
 /* Process pid (as seen from here) is patched: its records are no barriers any more. 0 or -errno. */
 int rrc_recorder_patched(struct rrc_recorder *rec, pid_t pid);
 

@@ -61,6 +61,8 @@ int rrc_watch_release(struct rrc_execwatch *w)
 	}
 	if (!ret)
 		w->count = 0;
+	if (!ret && w->calls.watched)
+		w->calls.watched(w->calls.ctx, 0);
 	return ret;
 }
 

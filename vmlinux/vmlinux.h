@@ -79,6 +79,7 @@ struct task_struct {
 	struct thread_info thread_info;
 	int pid, tgid;
 	int exit_code;
+	unsigned long jobctl;
 	struct pid *thread_pid;
 	struct task_struct *group_leader;
 	struct mm_struct *mm;

@@ -191,6 +191,59 @@ Test(engine, a_cut_ends_a_wait_that_the_log_shows_was_left, .timeout = 30)
 	rrc_engine_kill(e);
 }
 
+/* A finite wait, by the call that takes its time as a number and by the one that takes it as a structure. */
+static void waits_for_events(void)
+{
+	long a = syscall(SYS_epoll_wait, 5, guest_in, 1, 100000);
+	long b = syscall(SYS_epoll_pwait2, 5, guest_in, 1, &long_wait, NULL, 8);
+
+	syscall(SYS_write, 1, guest_digits, a + b);
+	syscall(SYS_exit_group, 0);
+}
+
+/* Checkpoints broke it off, and it was made again with what was left of its time. */
+Test(engine, a_wait_that_was_made_again_is_the_same_wait, .timeout = 30)
+{
+	struct help_log l = { 0 };
+	struct rrc_error err = { 0 };
+	struct rrc_engine *e;
+	pid_t pid = guest_start(waits_for_events);
+	struct rrc_rec *r;
+
+	guest_begins(&l);
+	guest_call(&l, 1, SYS_epoll_wait, -514, 5, (uint64_t)guest_in, 1)->args[3] = 100000;
+	help_rec(&l, RRC_REC_CUT, 0)->args[0] = 2;
+	guest_call(&l, 1, SYS_epoll_wait, -514, 5, (uint64_t)guest_in, 1)->args[3] = 99900;
+	help_rec(&l, RRC_REC_CUT, 0)->args[0] = 3;
+	guest_call(&l, 1, SYS_epoll_wait, 1, 5, (uint64_t)guest_in, 1)->args[3] = 99800;
+	r = guest_call(&l, 1, SYS_epoll_pwait2, -514, 5, (uint64_t)guest_in, 1);
+	r->args[3] = (uint64_t)&long_wait;
+	r->args[5] = 8;
+	r = guest_call(&l, 1, SYS_epoll_pwait, 2, 5, (uint64_t)guest_in, 1);
+	r->args[3] = 99700;
+	r->args[5] = 8;
+	r = guest_call(&l, 1, RRC_NR_write, 3, 1, (uint64_t)guest_digits, 3);
+	r->fdkind = RRC_FD_TCP;
+	guest_seg(&l, r, 0, RRC_SEG_IN, guest_digits, 3);
+	guest_ends(&l, 1, 0);
+	cr_assert_eq(guest_run(pid, &l, &e, &err), 0, "%s", err.msg);
+	rrc_engine_kill(e);
+}
+
+/* … but nothing else is: another time that it asks for by itself is a divergence. */
+Test(engine, a_wait_with_another_time_is_another_wait, .timeout = 30)
+{
+	struct help_log l = { 0 };
+	struct rrc_error err = { 0 };
+	struct rrc_engine *e;
+	pid_t pid = guest_start(waits_for_events);
+
+	guest_begins(&l);
+	guest_call(&l, 1, SYS_epoll_wait, 1, 5, (uint64_t)guest_in, 1)->args[3] = 99900;
+	cr_assert(guest_run(pid, &l, &e, &err) < 0);
+	rrc_engine_kill(e);
+}
+
 static void forks(void)
 {
 	long pid = syscall(SYS_fork);

@@ -74,6 +74,24 @@ static __always_inline u64 clone_flags(struct task_struct *parent, struct task_s
 	return flags;
 }
 
+/* A copy that the fork module made (kmod-fork/): a program's own child is born in the namespace of its parent or below
+ * it, a copy beside it. It runs nothing. */
+static __always_inline bool is_shadow(struct task_struct *parent, struct task_struct *child)
+{
+	struct pid *of_parent = parent->thread_pid, *of_child = child->thread_pid;
+	u32 level;
+	struct upid up;
+
+	if (!of_parent || !of_child)
+		return false;
+	level = of_parent->level;
+	if (of_child->level < level)
+		return true;
+	if (bpf_probe_read_kernel(&up, sizeof(up), &of_child->numbers[0] + level))
+		return false;
+	return BPF_CORE_READ(up.ns, ns.inum) != cfg_pidns;
+}
+
 /* A child starts as unpatched as its parent: the pages of the vDSO are copied. */
 static __always_inline void inherit_unpatched(struct rrc_thread *p, struct rrc_thread *c)
 {
@@ -108,6 +126,8 @@ int BPF_PROG(rrc_fork, struct task_struct *parent, struct task_struct *child)
 		if (!c)
 			return 0;
 	}
+	if (p && !c && is_shadow(parent, child))
+		return 0;
 	count(births);
 	if (p && c) {
 		c->rec.entry_ns = p->rec.entry_ns;

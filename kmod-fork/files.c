@@ -105,15 +105,15 @@ int rrc_files_before(struct rrc_session *s)
 	return r;
 }
 
-/* In the shadow, while it is one thread. */
-void rrc_files_close(struct rrc_session *s)
+/* In the shadow, while it is one thread: what cannot be had twice, or everything. */
+void rrc_files_close(bool all)
 {
 	unsigned int fd = 0;
 	struct file *f;
 	bool cloexec;
 
 	for (; (f = rrc_files_next(&fd, &cloexec)); fd++) {
-		if (rrc_files_closed(f))
+		if (all || rrc_files_closed(f))
 			close_fd(fd);
 		fput(f);
 	}

@@ -150,7 +150,9 @@ static int copy(struct rrc_thread *t)
 	r = rrc_hide_pending(&hidden);
 	if (r)
 		return r;
-	r = rrc_files_before(s) ?: rrc_memory_before(t->proc) ?: clone_self(t);
+	if (!(s->flags & RRC_FORK_NO_FILES))
+		r = rrc_files_before(s);
+	r = r ?: rrc_memory_before(t->proc) ?: clone_self(t);
 	rrc_memory_after(t->proc);
 	rrc_unhide_pending(&hidden);
 	return r;
@@ -174,9 +176,10 @@ void rrc_fork_self(struct rrc_thread *t)
 			complete_all(&s->built);
 		if (atomic_dec_and_test(&s->to_bear))
 			complete_all(&s->born);
-	} else if (s->flags & RRC_FORK_WANT_STATE) {
+	} else if (s->flags & (RRC_FORK_WANT_STATE | RRC_FORK_WANT_MEMBERS)) {
 		rrc_origin_tell(p);
-		rrc_descriptors_tell(p);
+		if (s->flags & RRC_FORK_WANT_STATE)
+			rrc_descriptors_tell(p);
 		rrc_memory_tell(p);
 		if (p->state.failed)
 			rrc_session_fail(s, -ENOMEM);

@@ -16,6 +16,9 @@
 #include "compat.h"
 #include "session.h"
 
+#define FORK_TELLS (RRC_FORK_WANT_STATE | RRC_FORK_WANT_MEMBERS)
+#define FORK_FLAGS (FORK_TELLS | RRC_FORK_NO_FILES)
+
 static int stop_at;
 module_param(stop_at, int, 0644);
 MODULE_PARM_DESC(stop_at, "for tests: where the agent waits to be killed (enum rrc_phase)");
@@ -198,7 +201,7 @@ static long ioctl_fork(struct device_file *d, void *arg)
 
 	if (!d->s || d->forked || d->released)
 		return -EINVAL;
-	if (io->version != RRC_FORK_VERSION || (io->flags & ~RRC_FORK_WANT_STATE))
+	if (io->version != RRC_FORK_VERSION || (io->flags & ~FORK_FLAGS))
 		return -EINVAL;
 	*io = (struct rrc_fork_fork){ .version = io->version, .flags = io->flags };
 	r = rrc_fork(d->s, io);
@@ -277,7 +280,7 @@ static long ioctl_state(struct device_file *d, void *arg)
 	char __user *to = u64_to_user_ptr(io->buf);
 	struct rrc_proc *p;
 
-	if (!d->s || !d->forked || !(d->s->flags & RRC_FORK_WANT_STATE))
+	if (!d->s || !d->forked || !(d->s->flags & FORK_TELLS))
 		return -EINVAL;
 	io->size = 0;
 	list_for_each_entry (p, &d->s->procs, node)
@@ -428,4 +431,4 @@ module_init(rrc_fork_init);
 module_exit(rrc_fork_exit);
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("Container fork: a copy on write of all processes of a container");
-MODULE_VERSION("1");
+MODULE_VERSION("2");

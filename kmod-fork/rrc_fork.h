@@ -35,7 +35,7 @@
 #include <linux/types.h>
 
 #define RRC_FORK_DEVICE	 "/dev/rrc_fork"
-#define RRC_FORK_VERSION 1u
+#define RRC_FORK_VERSION 2u
 
 #define RRC_FORK_PIDS_MAX    4096u /* processes named by a list */
 #define RRC_FORK_HOLD_MS_MAX 60000u /* longest pause that can be asked for */
@@ -66,7 +66,10 @@ struct rrc_fork_park {
 	__u64 lost_ns; /* out: how long threads stood for tries that failed */
 };
 
-#define RRC_FORK_WANT_STATE 1u /* rrc_fork_fork.flags: collect what STATE tells */
+/* rrc_fork_fork.flags */
+#define RRC_FORK_WANT_STATE   1u /* collect what STATE tells */
+#define RRC_FORK_WANT_MEMBERS 2u /* of it only what is not about descriptors */
+#define RRC_FORK_NO_FILES     4u /* the shadow has no descriptors at all, so CRIU cannot dump it */
 
 struct rrc_fork_fork {
 	__u32 version; /* in: RRC_FORK_VERSION */

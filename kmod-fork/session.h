@@ -200,7 +200,7 @@ void rrc_memory_tell(struct rrc_proc *p);
 
 /* files.c */
 int rrc_files_before(struct rrc_session *s);
-void rrc_files_close(struct rrc_session *s);
+void rrc_files_close(bool all);
 int rrc_files_reopen(struct rrc_session *s);
 bool rrc_files_closed(const struct file *f);
 struct file *rrc_files_next(unsigned int *fd, bool *cloexec);

@@ -64,10 +64,14 @@ int rrc_shadow_leader(void *thread)
 
 	p->shadow = get_task_struct(current);
 	/* In the pause still: nobody sees an end of file later because of the shadow. */
-	rrc_files_close(s);
+	rrc_files_close(false);
 	if (atomic_dec_and_test(&s->to_bear))
 		complete_all(&s->born);
-	r = rrc_memory_shadow(p) ?: rrc_files_reopen(s);
+	r = rrc_memory_shadow(p);
+	if (s->flags & RRC_FORK_NO_FILES)
+		rrc_files_close(true);
+	else
+		r = r ?: rrc_files_reopen(s);
 	if (r)
 		rrc_session_fail(s, r);
 	make_siblings(p);

@@ -53,8 +53,8 @@ struct rrc_checkpointer_opts {
 /* How long it took, in ns; the parts are the pause's. */
 struct rrc_checkpoint_times {
 	uint64_t whole, pause;
-	uint64_t park, scan, registers, drain,
-		rest; /* drain: waiting for the cut beside the others */
+	uint64_t park, scan, copy, registers;
+	uint64_t drain, rest; /* waiting for the cut beside the others; what came after it */
 	uint64_t rounds, live_pages, pages; /* pages: all that are in it */
 };
 

@@ -10,11 +10,11 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "dirty.h"
 #include "mappings.h"
+#include "pagecopy.h"
 #include "pagemap.h"
 #include "ptrace.h"
 #include "util.h"
@@ -206,87 +206,15 @@ const char *rrc_dirty_unwatched_name(const struct rrc_dirty *d, size_t *iter)
 
 /* ---- pages ---- */
 
-/* One page that the quick way does not reach: its program may not read it, or it is going away. */
-static int copy_slowly(struct rrc_dirty *d, uint64_t addr, uint8_t *to)
+/* A page that is not there any more is left out: whoever took it away is in the log, and its range is looked at
+ * because of that. */
+static struct rrc_pagecopy copy_to(const struct rrc_dirty *d, struct rrc_pages *p)
 {
-	return pread(d->mem, to, RRC_PAGE, (off_t)addr) == RRC_PAGE;
-}
-
-static int put_run(struct rrc_pages *p, uint64_t addr, const uint8_t *from, size_t n)
-{
-	int ret = 0;
-
-	for (size_t i = 0; i < n && !ret; i++)
-		ret = rrc_pages_put(p, addr + i * RRC_PAGE, from + i * RRC_PAGE);
-	return ret;
-}
-
-struct batch {
-	struct iovec from[RRC_PAGES_RUN];
-	int n;
-	size_t pages;
-};
-
-/* Copies what was gathered. A page that is not there any more is left out: whoever took it away is in the
- * log, and its range is looked at because of that. */
-static int copy_batch(struct rrc_dirty *d, struct batch *b, struct rrc_pages *p, uint64_t *count)
-{
-	uint8_t *room = b->pages ? rrc_pages_room(p, b->pages) : NULL;
-	struct iovec to = { room, b->pages * RRC_PAGE };
-	size_t good, at = 0;
-	ssize_t got;
-	int ret = 0;
-
-	if (!b->pages)
-		return 0;
-	if (!room)
-		return -ENOMEM;
-	got = process_vm_readv(d->pid, &to, 1, b->from, (unsigned long)b->n, 0);
-	if (got < 0 && errno == ESRCH)
-		return -ESRCH;
-	good = got > 0 ? (size_t)got / RRC_PAGE : 0;
-	for (int i = 0; i < b->n && !ret; i++) {
-		uint64_t addr = (uint64_t)b->from[i].iov_base;
-		size_t n = b->from[i].iov_len / RRC_PAGE;
-		size_t whole = at + n <= good ? n : at < good ? good - at : 0;
-
-		ret = put_run(p, addr, room + at * RRC_PAGE, whole);
-		for (size_t k = whole; k < n && !ret; k++) {
-			uint8_t *page = room + (at + k) * RRC_PAGE;
-
-			if (copy_slowly(d, addr + k * RRC_PAGE, page))
-				ret = rrc_pages_put(p, addr + k * RRC_PAGE, page);
-		}
-		at += n;
-	}
-	*count += b->pages;
-	b->pages = 0;
-	b->n = 0;
-	return ret;
-}
-
-static int gather(struct rrc_dirty *d, struct batch *b, uint64_t start, uint64_t end,
-		  struct rrc_pages *p, uint64_t *count)
-{
-	while (start < end) {
-		size_t n = rrc_min((end - start) / RRC_PAGE, (uint64_t)RRC_PAGES_RUN - b->pages);
-
-		b->from[b->n++] = (struct iovec){ (void *)start, n * RRC_PAGE };
-		b->pages += n;
-		start += n * RRC_PAGE;
-		if (b->pages == RRC_PAGES_RUN) {
-			int ret = copy_batch(d, b, p, count);
-
-			if (ret)
-				return ret;
-		}
-	}
-	return 0;
+	return (struct rrc_pagecopy){ .pid = d->pid, .mem = d->mem, .to = p };
 }
 
 /* Of [start, end) what has content. Reading the rest would give the program pages that it never touched. */
-static int gather_present(struct rrc_dirty *d, struct batch *b, uint64_t start, uint64_t end,
-			  struct rrc_pages *p, uint64_t *count)
+static int gather_present(struct rrc_dirty *d, struct rrc_pagecopy *c, uint64_t start, uint64_t end)
 {
 	int ret = 0;
 	long n;
@@ -296,7 +224,7 @@ static int gather_present(struct rrc_dirty *d, struct batch *b, uint64_t start, 
 		if (n < 0)
 			return (int)n;
 		for (long i = 0; i < n && !ret; i++)
-			ret = gather(d, b, d->there[i].start, d->there[i].end, p, count);
+			ret = rrc_pagecopy_add(c, d->there[i].start, d->there[i].end);
 		if (n)
 			start = d->there[n - 1].end;
 	} while (!ret && n == (long)REGIONS && start < end);
@@ -337,7 +265,7 @@ int rrc_dirty_begin(struct rrc_dirty *d, struct rrc_error *err)
 int rrc_dirty_collect(struct rrc_dirty *d, struct rrc_pages *p, uint64_t *count,
 		      struct rrc_error *err)
 {
-	struct batch b = { .n = 0 };
+	struct rrc_pagecopy c = copy_to(d, p);
 	bool unknown = false;
 	uint64_t start = 0;
 	int ret = 0;
@@ -353,16 +281,17 @@ int rrc_dirty_collect(struct rrc_dirty *d, struct rrc_pages *p, uint64_t *count,
 
 			unknown |= !known(d, r->start, r->end);
 			if (!d->unmarked && r->end - r->start < FEW_PAGES * RRC_PAGE)
-				ret = gather(d, &b, r->start, r->end, p, count);
+				ret = rrc_pagecopy_add(&c, r->start, r->end);
 			else
-				ret = gather_present(d, &b, r->start, r->end, p, count);
+				ret = gather_present(d, &c, r->start, r->end);
 		}
 		if (n)
 			start = d->found[n - 1].end;
 	} while (!ret && n == (long)REGIONS);
 	d->unmarked = false;
 	if (!ret)
-		ret = copy_batch(d, &b, p, count);
+		ret = rrc_pagecopy_flush(&c);
+	*count = c.count;
 	if (!ret && unknown)
 		return rrc_dirty_map(d, err);
 	return failed(d, ret, err);
@@ -371,15 +300,16 @@ int rrc_dirty_collect(struct rrc_dirty *d, struct rrc_pages *p, uint64_t *count,
 int rrc_dirty_range(struct rrc_dirty *d, uint64_t start, uint64_t end, struct rrc_pages *p,
 		    uint64_t *count, struct rrc_error *err)
 {
-	struct batch b = { .n = 0 };
+	struct rrc_pagecopy c = copy_to(d, p);
 	int ret;
 
 	start &= ~(uint64_t)(RRC_PAGE - 1);
 	end = (end + RRC_PAGE - 1) & ~(uint64_t)(RRC_PAGE - 1);
 	rrc_pages_drop(p, start, end);
-	ret = gather_present(d, &b, start, end, p, count);
+	ret = gather_present(d, &c, start, end);
 	if (!ret)
-		ret = copy_batch(d, &b, p, count);
+		ret = rrc_pagecopy_flush(&c);
+	*count = c.count;
 	return failed(d, ret, err);
 }
 

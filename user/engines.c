@@ -6,8 +6,9 @@
 #include "engines.h"
 #include "util.h"
 
-/* The best one first. */
-static const struct rrc_ckpt_engine *const engines[] = { &rrc_ckpt_precopy, &rrc_ckpt_stop };
+/* The shortest pause first. */
+static const struct rrc_ckpt_engine *const engines[] = { &rrc_ckpt_precopy, &rrc_ckpt_kfork,
+							 &rrc_ckpt_stop };
 
 const struct rrc_ckpt_engine *rrc_ckpt_engine_choose(const char *name, struct rrc_error *err)
 {

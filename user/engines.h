@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The engines that take checkpoints, behind one interface: `stop` has CRIU stop and dump the container;
- * `precopy` does so once and then copies what was written since. What an engine cannot do is NULL in its table.
+ * `precopy` and `kfork` have that done once and then copy what was written since: one while the container runs, the
+ * other out of a copy that the fork module makes. What an engine cannot do is NULL in its table.
  */
 #ifndef RRC_ENGINES_H
 #define RRC_ENGINES_H
@@ -45,7 +46,7 @@ struct rrc_ckpt_engine {
 	void (*explain)(void *engine, void (*tell)(void *ctx, const char *name), void *ctx);
 };
 
-extern const struct rrc_ckpt_engine rrc_ckpt_stop, rrc_ckpt_precopy;
+extern const struct rrc_ckpt_engine rrc_ckpt_stop, rrc_ckpt_precopy, rrc_ckpt_kfork;
 
 /* By name; NULL: the best that this host offers. NULL with *err set if it cannot be. */
 const struct rrc_ckpt_engine *rrc_ckpt_engine_choose(const char *name, struct rrc_error *err);

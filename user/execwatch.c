@@ -312,6 +312,10 @@ static void run_command(struct rrc_execwatch *w, enum rrc_watch_command c)
 	case CMD_FREEZE:
 		ret = rrc_watch_freeze(w);
 		break;
+	case CMD_SETTLED:
+		rrc_watch_reap(w, WATCH_ON);
+		ret = rrc_watch_unfit(w);
+		break;
 	case CMD_STOP:
 		ret = do_stop(w);
 		break;
@@ -438,6 +442,11 @@ int rrc_execwatch_freeze(struct rrc_execwatch *w, struct rrc_freeze *f, struct r
 {
 	w->freeze = f;
 	return command(w, CMD_FREEZE, err);
+}
+
+int rrc_execwatch_settled(struct rrc_execwatch *w, struct rrc_error *err)
+{
+	return command(w, CMD_SETTLED, err);
 }
 
 int rrc_execwatch_init_status(struct rrc_execwatch *w, int *status)

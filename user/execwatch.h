@@ -51,6 +51,9 @@ struct rrc_freeze {
 };
 int rrc_execwatch_freeze(struct rrc_execwatch *w, struct rrc_freeze *f, struct rrc_error *err);
 
+/* 0: all threads are as a checkpoint wants them; -EBUSY: not just now (a new program is starting). */
+int rrc_execwatch_settled(struct rrc_execwatch *w, struct rrc_error *err);
+
 /* While everything is frozen by CRIU: patches what is not patched. Returns how many there were. */
 int rrc_execwatch_patch_frozen(struct rrc_execwatch *w, struct rrc_error *err);
 

@@ -16,6 +16,7 @@ enum rrc_watch_command {
 	CMD_RELEASE,
 	CMD_RESUME,
 	CMD_FREEZE,
+	CMD_SETTLED,
 	CMD_SYNC,
 	CMD_STOP
 };
@@ -71,5 +72,6 @@ void rrc_watch_again(struct rrc_execwatch *w, struct rrc_tracee *t);
 /* Commands, in the watcher's thread. */
 int rrc_watch_release(struct rrc_execwatch *w);
 int rrc_watch_freeze(struct rrc_execwatch *w);
+int rrc_watch_unfit(struct rrc_execwatch *w);
 
 #endif

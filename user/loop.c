@@ -191,12 +191,14 @@ static void tell_checkpoint(struct rrc_protect *p, const struct rrc_worker_resul
 		"checkpoint",
 		"\"epoch\":%llu,\"pause_ms\":%.3f,\"whole_ms\":%.3f,\"bytes\":%llu,\"engine\":\"%s\","
 		"\"delta\":%s,\"pages\":%llu,\"live_pages\":%llu,\"rounds\":%llu,\"park_ms\":%.3f,"
-		"\"scan_ms\":%.3f,\"registers_ms\":%.3f,\"drain_ms\":%.3f,\"rest_ms\":%.3f",
+		"\"scan_ms\":%.3f,\"copy_ms\":%.3f,\"registers_ms\":%.3f,\"drain_ms\":%.3f,"
+		"\"rest_ms\":%.3f",
 		(unsigned long long)r->number, (double)t->pause / 1e6, (double)t->whole / 1e6,
 		(unsigned long long)r->bytes, p->engine->name, r->delta ? "true" : "false",
 		(unsigned long long)t->pages, (unsigned long long)t->live_pages,
 		(unsigned long long)t->rounds, (double)t->park / 1e6, (double)t->scan / 1e6,
-		(double)t->registers / 1e6, (double)t->drain / 1e6, (double)t->rest / 1e6);
+		(double)t->copy / 1e6, (double)t->registers / 1e6, (double)t->drain / 1e6,
+		(double)t->rest / 1e6);
 	if (!r->delta || p->lengthened || now - p->began <= p->epoch_ns)
 		return;
 	p->lengthened = 1;

@@ -54,8 +54,8 @@ static const struct argp_option options[] = {
 	  "where needed)",
 	  2 },
 	{ "checkpoint-engine", OPT_ENGINE, "ENGINE", 0,
-	  "precopy: what changed is copied while the container runs (Linux 6.7); stop: all of it, stopped "
-	  "(default: the first that this host can)",
+	  "precopy: what changed is copied while the container runs (Linux 6.7); kfork: out of a copy on "
+	  "write (the fork module); stop: all of it, stopped (default: the first that this host can)",
 	  2 },
 	{ "on-backup-loss", OPT_LOSS, "WHAT", 0,
 	  "stop (default): hold replies; continue: go on unprotected", 2 },

@@ -12,6 +12,7 @@
 
 struct rrc_mapping {
 	uint64_t start, end;
+	uint64_t offset; /* in its file */
 	uint8_t prot; /* PROT_* */
 	bool shared;
 	bool kernels; /* [vdso], [vvar], …: not the program's */

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "precopy_int.h"
@@ -38,8 +37,7 @@ static void forget(struct precopy *e)
 	e->procs = NULL;
 	e->nprocs = 0;
 	e->watching = 0;
-	rrc_sockets_free(&e->sockets);
-	e->have_sockets = 0;
+	rrc_deltas_forget(&e->kept);
 }
 
 static void *open_engine(const struct rrc_checkpointer_opts *o, struct rrc_error *err)
@@ -49,7 +47,7 @@ static void *open_engine(const struct rrc_checkpointer_opts *o, struct rrc_error
 	if (!e)
 		rrc_fail(err, ENOMEM, "no memory");
 	else
-		e->o = o;
+		e->o = e->kept.o = o;
 	return e;
 }
 
@@ -140,7 +138,7 @@ static int begin_watching(void *ctx, struct rrc_error *err)
 		if (rrc_dirty_map(p->dirty, &e->cannot) || rrc_dirty_begin(p->dirty, &e->cannot))
 			e->watching = 0;
 		p->heap_end = rrc_dirty_heap_end(p->dirty);
-		rrc_precopy_stack(p);
+		p->stack = rrc_precopy_stack(p);
 	}
 	return 0;
 }
@@ -208,21 +206,6 @@ static int live_rounds(struct precopy *e, struct rrc_error *err)
 	return ret;
 }
 
-static void drop_restarts(struct precopy *e)
-{
-	for (size_t i = 0; i < e->nrestarts; i++)
-		free(e->restarts[i]);
-	free(e->restarts);
-	e->restarts = NULL;
-	e->nrestarts = 0;
-}
-
-/* All of this but the pause, which is the watcher's, has time: the container's own threads come first. */
-static void step_back(int on)
-{
-	setpriority(PRIO_PROCESS, (id_t)gettid(), on ? 10 : 0);
-}
-
 static int try_delta(struct precopy *e, struct rrc_error *err)
 {
 	struct rrc_checkpoint_times *times = &e->t->times;
@@ -231,7 +214,7 @@ static int try_delta(struct precopy *e, struct rrc_error *err)
 	if (!ret)
 		ret = live_rounds(e, err);
 	if (!ret)
-		ret = rrc_precopy_sockets(e, err);
+		ret = rrc_deltas_sockets(&e->kept, err);
 	if (ret)
 		return ret;
 	e->cut_asked = 0;
@@ -252,10 +235,10 @@ static int delta(void *engine, struct rrc_taking *t, struct rrc_error *err)
 				      : rrc_fail(err, ENOTSUP, "writes are not watched yet");
 	e->t = t;
 	e->pages = 0;
-	step_back(1);
+	rrc_deltas_step_back(1);
 	ret = try_delta(e, err);
-	step_back(0);
-	drop_restarts(e);
+	rrc_deltas_step_back(0);
+	rrc_deltas_drop_restarts(&e->kept);
 	e->t = NULL;
 	/* What was copied stays good for the next attempt, if there was no cut. */
 	if (!ret || (ret == -EBUSY && !e->cut_asked))

@@ -85,18 +85,3 @@ int rrc_precopy_round(struct precopy *e, uint64_t *left, struct rrc_error *err)
 	*left = e->pages - before;
 	return ret;
 }
-
-int rrc_precopy_sockets(struct precopy *e, struct rrc_error *err)
-{
-	uint64_t now = rrc_changes_descriptors(e->o->changes);
-
-	if (e->have_sockets && now == e->sockets_at)
-		return 0;
-	rrc_sockets_free(&e->sockets);
-	e->have_sockets = 0;
-	if (rrc_sockets_collect(&e->sockets, e->o->container->pidns, 0, err))
-		return err->code;
-	e->have_sockets = 1;
-	e->sockets_at = now;
-	return 0;
-}

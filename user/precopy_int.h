@@ -4,8 +4,8 @@
 #ifndef RRC_PRECOPY_INT_H
 #define RRC_PRECOPY_INT_H
 
+#include "deltas.h"
 #include "dirty.h"
-#include "engines.h"
 #include "execwatch.h"
 
 struct pre_process {
@@ -14,7 +14,7 @@ struct pre_process {
 	struct rrc_dirty *dirty;
 	struct rrc_pages *pages;
 	uint64_t heap_end;
-	uint64_t stack_start, stack_end; /* as the backup has it */
+	struct rrc_deltas_stack stack; /* as the backup has it */
 };
 
 struct pre_thread {
@@ -38,29 +38,24 @@ struct precopy {
 	size_t nthreads;
 	int watching; /* since the cut of a whole checkpoint */
 	struct rrc_error cannot; /* why writes cannot be watched in this container */
-	struct rrc_sockets sockets; /* as of so many changes of the descriptor table */
-	uint64_t sockets_at;
-	int have_sockets;
+	struct rrc_deltas kept;
 	struct rrc_taking *t; /* the checkpoint in the making */
 	struct rrc_freeze freeze;
 	uint64_t pages; /* copied in this one */
 	int cut_asked;
-	struct rrc_rec **restarts; /* of the cut */
-	size_t nrestarts;
 };
 
 /* All pages that were written since the last time, and of what calls gave or took; how many in *left. */
 int rrc_precopy_round(struct precopy *e, uint64_t *left, struct rrc_error *err);
 /* The latter alone, when no thread runs. */
 int rrc_precopy_ranges(struct precopy *e, struct rrc_error *err);
-/* Which descriptor is which connection, unless that is known still. */
-int rrc_precopy_sockets(struct precopy *e, struct rrc_error *err);
 
 /* All threads are stopped: the cut, the last pages, registers. For struct rrc_freeze. */
 int rrc_precopy_frozen(void *ctx, const pid_t *tids, size_t n, struct rrc_error *err);
 
 /* Manifest and delta of what was taken; the pages are forgotten. */
 int rrc_precopy_delta(struct precopy *e, struct rrc_error *err);
-void rrc_precopy_stack(struct pre_process *p);
+/* As it is now. */
+struct rrc_deltas_stack rrc_precopy_stack(const struct pre_process *p);
 
 #endif

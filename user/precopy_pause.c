@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Engine precopy: the pause. In the watcher's thread, which traces the container's. */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "fault.h"
-#include "locklog.h"
 #include "precopy_int.h"
 #include "ptrace.h"
 #include "threads.h"
@@ -52,28 +50,20 @@ static int take_registers(struct precopy *e, struct rrc_error *err)
 	return 0;
 }
 
-/* The lock log's head and slots: the collector writes there, too, by a mapping of its own that nobody watches. */
 static int take_locklogs(struct precopy *e, struct rrc_error *err)
 {
-	uint64_t count;
+	uint64_t count, len;
 
 	for (size_t i = 0; i < e->nprocs; i++) {
 		struct pre_process *p = &e->procs[i];
 		uint64_t at = rrc_dirty_locklog(p->dirty);
-		uint32_t slots = 0;
 		int ret;
 
 		if (!at)
 			continue;
-		ret = rrc_mem_read(p->pid, at + offsetof(struct rrc_ll_area, slots), &slots,
-				   sizeof(slots));
-		slots = rrc_min(slots, (uint32_t)RRC_LL_SLOTS);
-		if (ret)
-			return rrc_fail(err, ret, "the lock log of process %d", p->pid);
-		ret = rrc_dirty_range(p->dirty, at,
-				      at + offsetof(struct rrc_ll_area, slot) +
-					      slots * sizeof(struct rrc_ll_slot),
-				      p->pages, &count, err);
+		ret = rrc_deltas_locklog(p->pid, at, &len, err);
+		if (!ret)
+			ret = rrc_dirty_range(p->dirty, at, at + len, p->pages, &count, err);
 		if (ret)
 			return ret;
 		e->pages += count;
@@ -91,23 +81,6 @@ static int final_pages(struct precopy *e, struct rrc_error *err)
 	return ret;
 }
 
-/* The records are the collector's, and good only as long as nothing is drained. */
-static int keep_restarts(struct precopy *e, struct rrc_error *err)
-{
-	const struct rrc_cut *cut = &e->t->cut;
-
-	e->restarts = calloc(cut->nrestarts + 1, sizeof(*e->restarts));
-	for (size_t i = 0; i < cut->nrestarts && e->restarts; i++) {
-		struct rrc_rec *copy = malloc(cut->restarts[i]->size);
-
-		if (!copy)
-			return rrc_fail(err, ENOMEM, "no memory");
-		e->restarts[e->nrestarts++] =
-			memcpy(copy, cut->restarts[i], cut->restarts[i]->size);
-	}
-	return e->restarts ? 0 : rrc_fail(err, ENOMEM, "no memory");
-}
-
 /* What the log brought at last may say that mappings or descriptors changed: these are looked at once more. */
 static int after_cut(struct precopy *e, struct rrc_error *err)
 {
@@ -116,8 +89,8 @@ static int after_cut(struct precopy *e, struct rrc_error *err)
 	if (!ret)
 		ret = take_locklogs(e, err);
 	if (!ret)
-		ret = rrc_precopy_sockets(e, err);
-	return ret ? ret : keep_restarts(e, err);
+		ret = rrc_deltas_sockets(&e->kept, err);
+	return ret ? ret : rrc_deltas_restarts(&e->kept, &e->t->cut, err);
 }
 
 /* The collector drains and places the cut, while we copy. */

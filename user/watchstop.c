@@ -88,7 +88,7 @@ static void go_on(struct rrc_execwatch *w)
 }
 
 /* Threads that a checkpoint cannot have as they are; in a moment it can. */
-static int unfit(struct rrc_execwatch *w)
+int rrc_watch_unfit(struct rrc_execwatch *w)
 {
 	for (size_t i = 0; i < w->count; i++)
 		if (w->tracees[i].group || w->tracees[i].starting)
@@ -111,7 +111,7 @@ int rrc_watch_freeze(struct rrc_execwatch *w)
 	ret = stop_all(w, WATCH_FREEZE, RRC_FREEZE_MS);
 	f->frozen_ns = rrc_now_ns(CLOCK_MONOTONIC);
 	if (!ret)
-		ret = unfit(w);
+		ret = rrc_watch_unfit(w);
 	if (!ret) {
 		tids = malloc((w->count + 1) * sizeof(*tids));
 		ret = tids ? 0 : rrc_fail(&w->err, ENOMEM, "no memory");

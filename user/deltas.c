@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/* What the engines that make deltas have in common, see deltas.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "deltas.h"
+#include "locklog.h"
+#include "ptrace.h"
+#include "util.h"
+
+static void forget_sockets(struct rrc_deltas *k)
+{
+	rrc_sockets_free(&k->sockets);
+	k->have_sockets = 0;
+}
+
+void rrc_deltas_forget(struct rrc_deltas *k)
+{
+	forget_sockets(k);
+	rrc_deltas_drop_restarts(k);
+}
+
+int rrc_deltas_sockets(struct rrc_deltas *k, struct rrc_error *err)
+{
+	uint64_t now = rrc_changes_descriptors(k->o->changes);
+
+	if (k->have_sockets && now == k->sockets_at)
+		return 0;
+	forget_sockets(k);
+	if (rrc_sockets_collect(&k->sockets, k->o->container->pidns, 0, err))
+		return err->code;
+	k->have_sockets = 1;
+	k->sockets_at = now;
+	return 0;
+}
+
+int rrc_deltas_restarts(struct rrc_deltas *k, const struct rrc_cut *cut, struct rrc_error *err)
+{
+	k->restarts = calloc(cut->nrestarts + 1, sizeof(*k->restarts));
+	for (size_t i = 0; i < cut->nrestarts && k->restarts; i++) {
+		struct rrc_rec *copy = malloc(cut->restarts[i]->size);
+
+		if (!copy)
+			return rrc_fail(err, ENOMEM, "no memory");
+		k->restarts[k->nrestarts++] =
+			memcpy(copy, cut->restarts[i], cut->restarts[i]->size);
+	}
+	return k->restarts ? 0 : rrc_fail(err, ENOMEM, "no memory");
+}
+
+void rrc_deltas_drop_restarts(struct rrc_deltas *k)
+{
+	for (size_t i = 0; i < k->nrestarts; i++)
+		free(k->restarts[i]);
+	free(k->restarts);
+	k->restarts = NULL;
+	k->nrestarts = 0;
+}
+
+int rrc_deltas_locklog(pid_t pid, uint64_t at, uint64_t *len, struct rrc_error *err)
+{
+	uint32_t slots = 0;
+	int ret =
+		rrc_mem_read(pid, at + offsetof(struct rrc_ll_area, slots), &slots, sizeof(slots));
+
+	if (ret)
+		return rrc_fail(err, ret, "the lock log of process %d", pid);
+	slots = rrc_min(slots, (uint32_t)RRC_LL_SLOTS);
+	*len = offsetof(struct rrc_ll_area, slot) + slots * sizeof(struct rrc_ll_slot);
+	return 0;
+}
+
+int rrc_deltas_begin(struct rrc_deltas *k, struct rrc_taking *t, struct rrc_error *err)
+{
+	int ret;
+
+	t->delta = rrc_delta_new(t->number, t->after);
+	if (!t->delta)
+		return rrc_fail(err, ENOMEM, "no memory for a delta");
+	t->cut.restarts = (const struct rrc_rec *const *)k->restarts;
+	t->sockets = k->sockets;
+	ret = rrc_taking_manifest(t, RRC_MANIFEST_DELTA, err);
+	t->sockets = (struct rrc_sockets){ 0 };
+	t->cut.restarts = NULL;
+	return ret;
+}
+
+int rrc_deltas_thread(struct rrc_taking *t, const struct rrc_delta_thread *state,
+		      const uint8_t *xsave, struct rrc_error *err)
+{
+	int ret = rrc_delta_add_thread(t->delta, state, xsave);
+
+	return ret ? rrc_fail(err, ret, "no memory for a delta") : 0;
+}
+
+int rrc_deltas_process(struct rrc_taking *t, uint32_t ns_pid, struct rrc_pages *pages,
+		       struct rrc_deltas_stack *has, const struct rrc_deltas_stack *now,
+		       struct rrc_error *err)
+{
+	const uint8_t *const *data;
+	const uint64_t *addr;
+	size_t n;
+	int ret = 0;
+
+	if (now->start && now->start < has->start) {
+		/* As far as it ever came: it never gets smaller. */
+		struct rrc_delta_stack s = { .pid = ns_pid, .start = now->start, .end = now->end };
+
+		ret = rrc_delta_add_stack(t->delta, &s);
+	}
+	*has = *now;
+	n = rrc_pages_all(pages, &addr, &data);
+	t->times.pages += n;
+	if (!ret)
+		ret = rrc_delta_add_pages(t->delta, ns_pid, addr, data, n);
+	rrc_pages_clear(pages);
+	return ret ? rrc_fail(err, ret, "no memory for a delta") : 0;
+}
+
+int rrc_deltas_end(struct rrc_taking *t, struct rrc_error *err)
+{
+	struct rrc_manifest_file f;
+	size_t len;
+	const void *bytes = rrc_delta_bytes(t->delta, &len);
+
+	f = (struct rrc_manifest_file){ len, XXH3_64bits(bytes, len) };
+	if (rrc_manifest_add(t->manifest, RRC_SECTION_FILE, &f, sizeof(f), RRC_DELTA_NAME,
+			     strlen(RRC_DELTA_NAME)))
+		return rrc_fail(err, ENOMEM, "no memory for a manifest");
+	return 0;
+}
+
+void rrc_deltas_step_back(int on)
+{
+	setpriority(PRIO_PROCESS, (id_t)gettid(), on ? 10 : 0);
+}

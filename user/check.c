@@ -212,7 +212,8 @@ static const struct row {
 	{ "write tracking", OPTIONAL, check_uffd, "a kernel from 6.7 on with CONFIG_USERFAULTFD",
 	  1 },
 	{ "accept queue", OPTIONAL, check_reqsk, "a kernel from 6.9 on", 0 },
-	{ "fork module", OPTIONAL, check_module, "make kmod, and load build/kmod/rrc_fork.ko: for kernels below 6.7", 0 },
+	{ "fork module", OPTIONAL, check_module,
+	  "make kmod, and load build/kmod/rrc_fork.ko: for kernels below 6.7", 0 },
 	{ "cgroups", OPTIONAL, check_cgroups, "", 0 },
 };
 

@@ -20,6 +20,7 @@ static const char *const names[RRC_FAULTS] = {
 	[RRC_FAULT_ADVANCED] = "advanced",
 	[RRC_FAULT_COMMITTED] = "committed",
 	[RRC_FAULT_ANSWERED] = "answered",
+	[RRC_FAULT_DIVERGED] = "diverged",
 };
 
 enum rrc_fault rrc_fault_armed; /* set once, before there are threads */
@@ -44,10 +45,22 @@ int rrc_fault_setup(void)
 	return -1;
 }
 
-void rrc_fault_reached(enum rrc_fault f)
+/* It is passed, for the time that counts. */
+static int is_it(enum rrc_fault f)
 {
 	if (__atomic_sub_fetch(&times_left, 1, __ATOMIC_RELAXED))
-		return;
+		return 0;
 	rrc_event("fault", "\"place\":\"%s\"", names[f]);
-	raise(SIGSTOP);
+	return 1;
+}
+
+void rrc_fault_reached(enum rrc_fault f)
+{
+	if (is_it(f))
+		raise(SIGSTOP);
+}
+
+int rrc_fault_fails(enum rrc_fault f)
+{
+	return rrc_fault_armed == f && is_it(f);
 }

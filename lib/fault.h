@@ -23,6 +23,7 @@ enum rrc_fault {
 	RRC_FAULT_ADVANCED, /* the warm copy is at the new checkpoint, the log at the old one */
 	RRC_FAULT_COMMITTED, /* the new one counts, the primary does not know */
 	RRC_FAULT_ANSWERED, /* the answer is sent; a warm copy may be being made */
+	RRC_FAULT_DIVERGED, /* a replay is at the end of the log, and counts as one that went another way */
 	RRC_FAULTS,
 };
 
@@ -39,5 +40,8 @@ static inline void rrc_fault(enum rrc_fault f)
 	if (__builtin_expect(rrc_fault_armed == f, 0))
 		rrc_fault_reached(f);
 }
+
+/* Where nobody stops: true if it is to have failed here. */
+int rrc_fault_fails(enum rrc_fault f);
 
 #endif

@@ -207,6 +207,38 @@ int rrc_seize_process(pid_t pid, unsigned long options, pid_t **tids, struct rrc
 	return rrc_fail(err, r, "cannot stop process %d: %s", pid, strerror(-r));
 }
 
+/* Seized, a thread in a stop says so at once, and one that is on its way there when it has come to it. */
+static int await_thread(pid_t tid)
+{
+	int status;
+
+	if (ptrace(PTRACE_SEIZE, tid, NULL, 0))
+		return errno == ESRCH || (errno == EPERM && is_zombie(tid)) ? 0 : -errno;
+	for (;;) {
+		while (waitpid(tid, &status, __WALL) < 0)
+			if (errno != EINTR)
+				return -errno;
+		if (!WIFSTOPPED(status))
+			return 0;
+		if (status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) != SIGTRAP)
+			break;
+		if (ptrace(PTRACE_CONT, tid, NULL, status >> 16 ? 0L : (long)WSTOPSIG(status)) &&
+		    errno != ESRCH)
+			return -errno;
+	}
+	return ptrace(PTRACE_DETACH, tid, NULL, NULL) && errno != ESRCH ? -errno : 0;
+}
+
+int rrc_await_stop(pid_t pid, struct rrc_error *err)
+{
+	rrc_autofree pid_t *tids = NULL;
+	int n = rrc_threads(pid, &tids), r = n < 0 ? n : 0;
+
+	for (int i = 0; i < n && !r; i++)
+		r = await_thread(tids[i]);
+	return r ? rrc_fail(err, r, "process %d does not stop: %s", pid, strerror(-r)) : 0;
+}
+
 /* Address of an instruction `syscall` that thread tid can execute, or 0. */
 static uint64_t find_syscall(pid_t tid, uint64_t ip)
 {
@@ -234,9 +266,10 @@ static uint64_t find_syscall(pid_t tid, uint64_t ip)
 	return 0;
 }
 
-/* Steps over the call at address at. Stops that are not the step's own are passed over. A thread that
- * stood at a call's entry first leaves that call, which is a step of its own. */
-static int step_call(pid_t tid, uint64_t at)
+/* Steps over the call at address at. Stops that are not the step's own are passed over; *stop: the process had been
+ * told to stop, and has not yet. A thread that stood at a call's entry first leaves that call, which is a step of
+ * its own. */
+static int step_call(pid_t tid, uint64_t at, bool *stop)
 {
 	int status;
 
@@ -248,6 +281,7 @@ static int step_call(pid_t tid, uint64_t at)
 				return -errno;
 		if (!WIFSTOPPED(status))
 			return -ESRCH;
+		*stop |= status >> 8 == SIGSTOP;
 		if (status >> 8 != SIGTRAP)
 			continue;
 		errno = 0;
@@ -262,6 +296,7 @@ int rrc_inject(pid_t tid, long nr, const uint64_t args[6], long *ret, struct rrc
 {
 	uint64_t mask, all = ~0ull;
 	struct user_regs_struct saved, regs;
+	bool stop = false;
 	uint64_t at;
 	int r;
 
@@ -284,9 +319,12 @@ int rrc_inject(pid_t tid, long nr, const uint64_t args[6], long *ret, struct rrc
 	    ptrace(PTRACE_SETREGS, tid, NULL, &regs))
 		return rrc_fail(err, -errno, "thread %d: %s", tid, strerror(errno));
 	at = regs.rip;
-	r = step_call(tid, at);
+	r = step_call(tid, at, &stop);
 	if (!r && ptrace(PTRACE_GETREGS, tid, NULL, &regs))
 		r = -errno;
+	/* No mask holds this one back, and the step has taken it: the process is still to stop. */
+	if (stop)
+		kill(tid, SIGSTOP);
 	if (!r)
 		*ret = (long)regs.rax;
 	if (!r && (ptrace(PTRACE_SETREGS, tid, NULL, &saved) ||

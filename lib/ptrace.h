@@ -29,9 +29,14 @@ uint64_t rrc_pidns_ino(pid_t pid);
  * caller's to free. On failure everything is let go again. -ESRCH: the process is gone. */
 int rrc_seize_process(pid_t pid, unsigned long options, pid_t **tids, struct rrc_error *err);
 
+/* A process that was told to stop (SIGSTOP): returns once every thread of it stands, and lets it stand. A stop is
+ * sent to one thread and takes the others with it, so that one of them may still be about to run. Nobody must be
+ * tracing it. 0 or a negative errno. */
+int rrc_await_stop(pid_t pid, struct rrc_error *err);
+
 /* Runs call nr in stopped, seized thread tid and gives its result in *ret; registers are as before
  * afterwards. The instruction `syscall` is looked for in the vDSO or at the current call. Signals
- * are blocked meanwhile. -ESRCH: the thread died. */
+ * are blocked meanwhile, and a SIGSTOP that comes is for afterwards. -ESRCH: the thread died. */
 int rrc_inject(pid_t tid, long nr, const uint64_t args[6], long *ret, struct rrc_error *err);
 
 /* Whole transfers or -EFAULT. Pages that the process itself may not read or write are reached all the

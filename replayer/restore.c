@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 
 #include "criu.h"
+#include "ptrace.h"
 #include "reclog.h"
 #include "restore.h"
 #include "util.h"
@@ -71,6 +73,20 @@ static int link_images(const struct rrc_restore_opts *o, char *images, size_t si
 	return ret;
 }
 
+/* CRIU tells every process to stop, and goes. Who takes a thread in hand before it has come to that finds it not
+ * stopped. */
+static int await_stop(pid_t init, struct rrc_error *err)
+{
+	rrc_autofree pid_t *pids = NULL;
+	int n = rrc_pidns_processes(rrc_pidns_ino(init), &pids), ret = 0;
+
+	if (n <= 0)
+		return rrc_fail(err, n ? n : -ESRCH, "what was restored is gone");
+	for (int i = 0; i < n && !ret; i++)
+		ret = rrc_await_stop(pids[i], err);
+	return ret;
+}
+
 pid_t rrc_restore(const struct rrc_restore_opts *o, struct rrc_error *err)
 {
 	const struct rrc_manifest_info *info = rrc_manifest_info(o->manifest);
@@ -90,6 +106,7 @@ pid_t rrc_restore(const struct rrc_restore_opts *o, struct rrc_error *err)
 		.own_mounts = !!(info->flags & RRC_MANIFEST_OWN_ROOT),
 	};
 	size_t iter = 0, len;
+	pid_t init;
 	int ret;
 
 	ret = link_images(o, images, sizeof(images), err);
@@ -106,7 +123,11 @@ pid_t rrc_restore(const struct rrc_restore_opts *o, struct rrc_error *err)
 	       (keys[r.inherits] =
 			rrc_manifest_next(o->manifest, RRC_SECTION_INHERIT, &iter, &len)))
 		fds[r.inherits++] = null;
-	return rrc_criu_restore(&r, err);
+	init = rrc_criu_restore(&r, err);
+	ret = init > 0 ? await_stop(init, err) : init;
+	if (ret && init > 0)
+		kill(init, SIGKILL);
+	return ret ? ret : init;
 }
 
 int rrc_restore_engine_opts(const struct rrc_manifest *m, struct rrc_engine_opts *eo,

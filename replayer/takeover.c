@@ -13,6 +13,7 @@
 
 #include "connections.h"
 #include "engine.h"
+#include "fault.h"
 #include "log.h"
 #include "reclog.h"
 #include "recording.h"
@@ -158,6 +159,8 @@ static int attempt(struct takeover *t, struct rrc_error *err)
 		return err->code;
 	}
 	ret = rrc_engine_run(t->engine, err);
+	if (!ret && rrc_fault_fails(RRC_FAULT_DIVERGED))
+		ret = rrc_fail(err, EILSEQ, "a test wants another attempt");
 	t->report = *rrc_engine_report(t->engine);
 	t->replayed = rrc_now_ns(CLOCK_MONOTONIC);
 	if (ret) {

@@ -60,5 +60,7 @@ goes_on() { # WARM REPLAY-OPTIONS…: true or false
 check "deltas keep a copy warm, and a failover goes on with it" goes_on true
 check "a cold backup restores, and makes all again" goes_on false --replay --cold
 clean_up
+campaign_case "a replay that diverged is made again, from the images" --server memcached --fail primary --again \
+	--runs 2 --seed 1
 campaign_case "the primary fails at $faults places of a checkpoint" --server redis --fail primary \
 	--fault each --runs "$faults" --seed 1

@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -36,6 +38,7 @@ static pid_t child_with(int threads)
 	if (!pid) {
 		pthread_t t;
 
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* nothing stays of a test that hangs */
 		for (int i = 1; i < threads; i++)
 			pthread_create(&t, NULL, idle, NULL);
 		if (write(ready[1], "x", 1) != 1)
@@ -106,6 +109,65 @@ Test(ptrace, inject_holds_signals_back)
 	cr_assert(ptrace(PTRACE_DETACH, pid, NULL, NULL) == 0);
 	cr_assert(waitpid(pid, &status, 0) == pid);
 	cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+}
+
+/* A restored container is stopped by a signal that some thread has yet to take: a call made in it meanwhile must not
+ * take it, or the container runs as soon as it is let go. */
+Test(ptrace, inject_leaves_a_stop_that_is_on_its_way, .timeout = 30)
+{
+	struct rrc_error err = { 0 };
+	uint64_t args[6] = { 0 };
+	pid_t pid = child_with(3), *tids;
+	int n = rrc_seize_process(pid, 0, &tids, &err), status = 0;
+	long ret;
+
+	cr_assert(n == 3, "%s", err.msg);
+	kill(pid, SIGSTOP);
+	for (int i = 0; i < n; i++) {
+		cr_assert(rrc_inject(tids[i], SYS_getpid, args, &ret, &err) == 0, "%s", err.msg);
+		cr_assert(ret == pid);
+	}
+	for (int i = 0; i < n; i++)
+		cr_assert(ptrace(PTRACE_DETACH, tids[i], NULL, NULL) == 0);
+	cr_assert(waitpid(pid, &status, WUNTRACED) == pid);
+	cr_assert(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
+	free(tids);
+	end(pid);
+}
+
+static char state_of(pid_t pid, pid_t tid)
+{
+	char path[64], line[512];
+	char *p;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
+	f = fopen(path, "re");
+	cr_assert(f && fgets(line, sizeof(line), f));
+	fclose(f);
+	p = strrchr(line, ')');
+	return p ? p[2] : '?';
+}
+
+/* As CRIU leaves what it has restored: told to stop while it was traced, and let go. */
+Test(ptrace, a_stop_is_waited_for, .timeout = 60)
+{
+	struct rrc_error err = { 0 };
+
+	for (int round = 0; round < 20; round++) {
+		pid_t pid = child_with(8), *tids;
+		int n = rrc_seize_process(pid, 0, &tids, &err);
+
+		cr_assert(n == 8, "%s", err.msg);
+		kill(pid, SIGSTOP);
+		for (int i = 0; i < n; i++)
+			cr_assert(ptrace(PTRACE_DETACH, tids[i], NULL, NULL) == 0);
+		cr_assert(rrc_await_stop(pid, &err) == 0, "%s", err.msg);
+		for (int i = 0; i < n; i++)
+			cr_assert_eq(state_of(pid, tids[i]), 'T', "round %d", round);
+		free(tids);
+		end(pid);
+	}
 }
 
 Test(ptrace, memory_that_the_process_may_not_touch)

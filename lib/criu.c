@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "criu.h"
+#include "criu_guard.h"
 #include "util.h"
 
 #define RRC_CRIU_NET "rrcnet" /* name under which dump and restore know the network namespace */
@@ -130,38 +131,25 @@ static const char *const point_name[RRC_CRIU_POINTS] = {
 	[RRC_CRIU_DUMPED] = "post-dump",
 };
 
-struct fifos {
-	char script[PATH_MAX], ask_path[PATH_MAX], answer_path[PATH_MAX];
-	int ask, answer;
-};
-
-static void fifos_close(struct fifos *f)
-{
-	if (f->ask >= 0)
-		close(f->ask);
-	if (f->answer >= 0)
-		close(f->answer);
-	unlink(f->script);
-	unlink(f->ask_path);
-	unlink(f->answer_path);
-}
-
-/* The hook: a shell script that says where CRIU is and waits for our word. */
-static int fifos_open(struct fifos *f, const char *dir, struct rrc_error *err)
+/* The hook: a shell script that says where CRIU is and waits for our word. Its names have our number: what one of
+ * us that was killed has left is being finished by its guard. */
+static int questions_open(struct rrc_criu_questions *f, const char *dir, struct rrc_error *err)
 {
 	static const char body[] =
 		"#!/bin/sh\n"
 		"case $CRTOOLS_SCRIPT_ACTION in network-lock|post-dump) ;; *) exit 0;; esac\n"
-		"d=${0%/*}\n"
-		"echo $CRTOOLS_SCRIPT_ACTION >\"$d/criu-ask\"\n"
-		"read -r answer <\"$d/criu-answer\"\n"
+		"echo $CRTOOLS_SCRIPT_ACTION >\"$0-ask\"\n"
+		"read -r answer <\"$0-answer\"\n"
 		"[ \"$answer\" = ok ]\n";
 	int fd;
 
-	f->ask = f->answer = -1;
-	snprintf(f->script, sizeof(f->script), "%s/criu-hook", dir);
-	snprintf(f->ask_path, sizeof(f->ask_path), "%s/criu-ask", dir);
-	snprintf(f->answer_path, sizeof(f->answer_path), "%s/criu-answer", dir);
+	if (snprintf(f->script, sizeof(f->script), "%s/criu-hook.%d", dir, getpid()) >=
+		    (int)sizeof(f->script) ||
+	    snprintf(f->ask_path, sizeof(f->ask_path), "%s-ask", f->script) >=
+		    (int)sizeof(f->ask_path) ||
+	    snprintf(f->answer_path, sizeof(f->answer_path), "%s-answer", f->script) >=
+		    (int)sizeof(f->answer_path))
+		return rrc_fail(err, ENAMETOOLONG, "%s: name too long", dir);
 	unlink(f->ask_path);
 	unlink(f->answer_path);
 	fd = open(f->script, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
@@ -177,7 +165,8 @@ static int fifos_open(struct fifos *f, const char *dir, struct rrc_error *err)
 }
 
 /* Answers CRIU's questions until it has ended. */
-static int serve(const struct rrc_criu_dump *d, struct fifos *f, pid_t pid, struct rrc_error *err)
+static int serve(const struct rrc_criu_dump *d, struct rrc_criu_questions *f, pid_t pid,
+		 struct rrc_error *err)
 {
 	rrc_autoclose int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	int failed = 0;
@@ -203,62 +192,82 @@ static int serve(const struct rrc_criu_dump *d, struct fifos *f, pid_t pid, stru
 	}
 }
 
+static void dump_args(struct args *a, const struct rrc_criu_dump *d, const char *script)
+{
+	arg(a, d->criu);
+	arg(a, "dump");
+	arg(a, "-t");
+	argf(a, "%d", d->init);
+	arg(a, "-D");
+	arg(a, d->images);
+	arg(a, "-o");
+	argf(a, "%s/dump.log", d->run_dir);
+	arg(a, "-v2");
+	arg(a, "--tcp-close");
+	arg(a, "--network-lock");
+	arg(a, "skip");
+	arg(a, "--leave-running");
+	if (d->skip_unaccepted)
+		arg(a, "--skip-in-flight");
+	arg(a, "--manage-cgroups=ignore");
+	arg(a, "--file-locks");
+	arg(a, "--ghost-limit");
+	arg(a, "64M");
+	arg(a, "--external");
+	argf(a, "net[%llu]:" RRC_CRIU_NET, (unsigned long long)d->container_netns);
+	if (d->own_mounts) {
+		arg(a, "--external");
+		arg(a, "mnt[]:sm");
+	}
+	for (size_t i = 0; d->external && d->external[i]; i++) {
+		arg(a, "--external");
+		arg(a, d->external[i]);
+	}
+	arg(a, "--action-script");
+	arg(a, script);
+}
+
+struct dump_start {
+	const struct args *args;
+	int netns;
+};
+
+static pid_t start_dump(const void *ctx)
+{
+	const struct dump_start *s = ctx;
+
+	return spawn(s->args, s->netns, NULL, 0);
+}
+
 int rrc_criu_dump(const struct rrc_criu_dump *d, struct rrc_error *err)
 {
 	char log[PATH_MAX], why[900];
-	struct fifos f;
+	struct rrc_criu_questions q = { .ask = -1, .answer = -1 };
 	struct args a = { 0 };
-	int ret, status;
+	struct dump_start start = { &a, d->netns };
+	int ret = questions_open(&q, d->run_dir, err), status, alive = -1;
 	pid_t pid;
 
-	ret = fifos_open(&f, d->run_dir, err);
-	if (ret)
+	if (ret) {
+		rrc_criu_questions_close(&q);
 		return ret;
+	}
 	fit_nr_open();
-	arg(&a, d->criu);
-	arg(&a, "dump");
-	arg(&a, "-t");
-	argf(&a, "%d", d->init);
-	arg(&a, "-D");
-	arg(&a, d->images);
-	arg(&a, "-o");
-	argf(&a, "%s/dump.log", d->run_dir);
+	dump_args(&a, d, q.script);
 	snprintf(log, sizeof(log), "%s/dump.log", d->run_dir);
-	arg(&a, "-v2");
-	arg(&a, "--tcp-close");
-	arg(&a, "--network-lock");
-	arg(&a, "skip");
-	arg(&a, "--leave-running");
-	if (d->skip_unaccepted)
-		arg(&a, "--skip-in-flight");
-	arg(&a, "--manage-cgroups=ignore");
-	arg(&a, "--file-locks");
-	arg(&a, "--ghost-limit");
-	arg(&a, "64M");
-	arg(&a, "--external");
-	argf(&a, "net[%llu]:" RRC_CRIU_NET, (unsigned long long)d->container_netns);
-	if (d->own_mounts) {
-		arg(&a, "--external");
-		arg(&a, "mnt[]:sm");
-	}
-	for (size_t i = 0; d->external && d->external[i]; i++) {
-		arg(&a, "--external");
-		arg(&a, d->external[i]);
-	}
-	arg(&a, "--action-script");
-	arg(&a, f.script);
-	pid = spawn(&a, d->netns, NULL, 0);
+	pid = rrc_criu_guard(&q, start_dump, &start, &alive);
 	if (pid < 0) {
-		ret = rrc_fail(err, errno, "cannot start %s: %s", d->criu, strerror(errno));
+		ret = rrc_fail(err, pid, "cannot start %s: %s", d->criu, strerror(-pid));
 	} else {
-		ret = serve(d, &f, pid, err);
+		ret = serve(d, &q, pid, err);
 		status = reap(pid);
 		if (!ret && status) {
 			last_error(log, why, sizeof(why));
 			ret = rrc_fail(err, EIO, "CRIU could not dump the container: %s", why);
 		}
 	}
-	fifos_close(&f);
+	rrc_closep(&alive);
+	rrc_criu_questions_close(&q);
 	return ret;
 }
 

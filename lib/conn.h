@@ -88,6 +88,10 @@ void rrc_conns_free(struct rrc_conns *conns);
  */
 int rrc_conns_apply(struct rrc_conns *conns, const struct rrc_rec *rec, struct rrc_error *err);
 
+/* What can be wrong with a (checked) record for the table: taking one in that is right fails for want of memory
+ * only. 0 or -EBADMSG. */
+int rrc_conns_check(const struct rrc_rec *rec, struct rrc_error *err);
+
 /* A record behind the place where re-execution ends: the client did send its packets and may take a
  * connection for established, but what the application did there never happened (rule 4). */
 int rrc_conns_apply_outside(struct rrc_conns *conns, const struct rrc_rec *rec,

@@ -238,8 +238,6 @@ static int apply_call(struct rrc_conns *conns, const struct rrc_rec *rec)
 		shut(conn, rec->args[1]);
 	if (!io || rec->ret <= 0)
 		return 0;
-	if (rec->ret > INT32_MAX)
-		return -EBADMSG; /* no call moves more */
 	flags = io->flags == NO_FLAGS ? 0 : rec->args[io->flags];
 	switch (io->dir) {
 	case IO_READ_MANY:
@@ -263,31 +261,60 @@ static int apply_call(struct rrc_conns *conns, const struct rrc_rec *rec)
 	return 0;
 }
 
+static bool birth_of(const struct rrc_rec *rec, struct rrc_rec_conn *birth)
+{
+	if (!rec->nseg || rrc_rec_segs(rec)[0].len < sizeof(*birth))
+		return false;
+	memcpy(birth, rrc_rec_payload(rec), sizeof(*birth));
+	return birth->family == AF_INET || birth->family == AF_INET6;
+}
+
+static bool packet_of(const struct rrc_rec *rec, struct rrc_rec_packet *head, const uint8_t **bytes)
+{
+	const uint8_t *p = rrc_rec_payload(rec);
+
+	if (!rec->nseg || rrc_rec_segs(rec)[0].len < sizeof(*head))
+		return false;
+	memcpy(head, p, sizeof(*head));
+	*bytes = p + sizeof(*head);
+	return head->len <= rrc_rec_segs(rec)[0].len - sizeof(*head);
+}
+
+int rrc_conns_check(const struct rrc_rec *rec, struct rrc_error *err)
+{
+	struct rrc_rec_conn birth;
+	struct rrc_rec_packet head;
+	const uint8_t *bytes;
+	bool good = true;
+
+	if (rec->kind == RRC_REC_CONN)
+		good = birth_of(rec, &birth);
+	else if (rec->kind == RRC_REC_PACKET)
+		good = packet_of(rec, &head, &bytes);
+	else if (rec->kind == RRC_REC_SYSCALL && rec->fdkind == RRC_FD_TCP && io_call(rec->nr))
+		good = rec->ret <= INT32_MAX; /* no call moves more */
+	return good ? 0
+		    : rrc_fail(err, EBADMSG, "record %u of kind %u is damaged", rec->seq,
+			       rec->kind);
+}
+
 static int apply_birth(struct rrc_conns *conns, const struct rrc_rec *rec)
 {
 	struct rrc_rec_conn birth;
 
-	if (!rec->nseg || rrc_rec_segs(rec)[0].len < sizeof(birth))
-		return -EBADMSG;
-	memcpy(&birth, rrc_rec_payload(rec), sizeof(birth));
-	if (birth.family != AF_INET && birth.family != AF_INET6)
-		return -EBADMSG;
+	birth_of(rec, &birth);
 	return born(conns, &birth, rec->exit_ns);
 }
 
 static int apply_packet(struct rrc_conns *conns, const struct rrc_rec *rec, struct rrc_error *err)
 {
-	const uint8_t *p = rrc_rec_payload(rec);
 	struct rrc_rec_packet head;
+	const uint8_t *bytes;
 
-	if (!rec->nseg || rrc_rec_segs(rec)[0].len < sizeof(head))
-		return -EBADMSG;
-	memcpy(&head, p, sizeof(head));
-	if (head.len > rrc_rec_segs(rec)[0].len - sizeof(head))
-		return -EBADMSG;
-	if (rrc_datagrams_packet(&conns->datagrams, &head, p + sizeof(head)))
+	packet_of(rec, &head, &bytes);
+	if (rrc_datagrams_packet(&conns->datagrams, &head, bytes))
 		return -ENOMEM;
-	return rrc_conns_packet(conns, &head, p + sizeof(head), rec->exit_ns, NULL, err);
+	return rrc_conns_packet(conns, &head, bytes, rec->exit_ns, NULL, err);
 }
 
 /*
@@ -324,8 +351,10 @@ static int apply_state(struct rrc_conns *conns, const struct rrc_rec *rec)
 
 int rrc_conns_apply(struct rrc_conns *conns, const struct rrc_rec *rec, struct rrc_error *err)
 {
-	int ret = 0;
+	int ret = rrc_conns_check(rec, err);
 
+	if (ret)
+		return ret;
 	switch (rec->kind) {
 	case RRC_REC_CONN:
 		ret = apply_birth(conns, rec);
@@ -340,8 +369,6 @@ int rrc_conns_apply(struct rrc_conns *conns, const struct rrc_rec *rec, struct r
 		ret = apply_call(conns, rec);
 		break;
 	}
-	if (ret == -EBADMSG)
-		return rrc_fail(err, ret, "record %u of kind %u is damaged", rec->seq, rec->kind);
 	return ret ? rrc_fail(err, ret, "no memory for the table of connections") : 0;
 }
 

@@ -8,6 +8,7 @@
 
 #include <limits.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "announce.h"
@@ -53,6 +54,7 @@ struct rrc_session {
 	struct rrc_copy *copy; /* … and what came after it */
 	struct rrc_warm *warm; /* NULL: a failover restores */
 	struct rrc_conns *conns; /* at its cut */
+	bool conns_lost; /* … or nowhere: memory was short */
 	int users; /* threads that hold it */
 
 	int net_ready;

@@ -151,7 +151,20 @@ static int prepare_net(struct rrc_session *s, const struct rrc_manifest *m, stru
 	return ret;
 }
 
-/* The connections' state moves from the old cut to the new one. */
+/* The connections' state moves from the old cut to the new one: wholly or not at all (rule 3), so what can be wrong
+ * with a record is looked for first. */
+static int check_fold(const struct rrc_epoch_log *log, struct rrc_error *err)
+{
+	const struct rrc_rec *rec;
+	size_t off = 0;
+	int ret = 0;
+
+	while (!ret && off < log->len && (rec = rrc_reclog_next(log->buf, log->len, &off, err)))
+		ret = rrc_conns_check(rec, err);
+	return ret ? ret : err->code;
+}
+
+/* Only for want of memory it ends halfway; then nobody knows the connections any more. */
 static int fold(struct rrc_session *s, const struct rrc_epoch_log *log, struct rrc_error *err)
 {
 	const struct rrc_rec *rec;
@@ -160,6 +173,7 @@ static int fold(struct rrc_session *s, const struct rrc_epoch_log *log, struct r
 
 	while (!ret && off < log->len && (rec = rrc_reclog_next(log->buf, log->len, &off, err)))
 		ret = rrc_conns_apply(s->conns, rec, err);
+	s->conns_lost = ret != 0;
 	return ret;
 }
 
@@ -269,9 +283,11 @@ static int prepare_change(struct incoming *in, struct change *c, struct rrc_erro
 		c->fresh = read_conns(in->dir, err);
 		return c->fresh ? 0 : err->code;
 	}
+	if (in->s->conns_lost)
+		return rrc_fail(err, ENODATA, "the table of connections was lost");
 	for (size_t i = 0; i < c->n && !ret; i++)
 		ret = rrc_epoch_log_add(&c->log, &c->kept[i].head, c->kept[i].payload, err);
-	return ret;
+	return ret ? ret : check_fold(&c->log, err);
 }
 
 /* From here on a failover starts from this checkpoint. */
@@ -282,6 +298,7 @@ static int make_newest(struct incoming *in, struct change *c, struct rrc_error *
 	if (c->fresh) {
 		rrc_conns_free(s->conns);
 		s->conns = c->fresh;
+		s->conns_lost = false;
 		c->fresh = NULL;
 	} else {
 		int ret = fold(s, &c->log, err);

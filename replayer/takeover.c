@@ -46,7 +46,7 @@ static int load_log(struct takeover *t, struct rrc_error *err)
 	const struct rrc_rec *rec;
 	bool over = false; /* from here on nothing is re-executed */
 	size_t off = 0;
-	int ret = 0;
+	int ret = s->conns_lost ? rrc_fail(err, ENODATA, "the table of connections was lost") : 0;
 
 	for (size_t i = 0; i < s->nkept && !ret; i++)
 		ret = rrc_epoch_log_add(&t->log, &s->kept[i].head, s->kept[i].payload, err);

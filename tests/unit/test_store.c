@@ -12,6 +12,7 @@
 #include "help.h"
 #include "log.h"
 #include "session.h"
+#include "syscalls.h"
 #include "util.h"
 
 #define FIRST_CUT 4096u
@@ -414,6 +415,47 @@ Test(store, a_saved_table_of_connections_is_taken, .timeout = 30)
 	c.files[0] = (struct file){ "conns", (const char *)bytes, len };
 	send_ckpt(&b, &c, RRC_FRAME_COMMITTED);
 	cr_assert(rrc_conns_get(b.s->conns, 77));
+	free(bytes);
+	finish(&b);
+}
+
+/* A record that nobody can take in, behind one that was: the connections stay where the checkpoint is. */
+Test(store, a_damaged_record_moves_no_connection, .timeout = 30)
+{
+	struct rrc_rec_conn birth = {
+		.cookie = 77, .family = AF_INET, .lport = 1, .rport = 2, .state = 1
+	};
+	struct rrc_conns *conns = rrc_conns_new();
+	struct ckpt c = { .number = 1 };
+	struct help_log l = { .len = 0 };
+	struct backup b;
+	struct rrc_rec *r;
+	uint8_t *bytes;
+	size_t len;
+
+	cr_assert_eq(rrc_conns_add(conns, &birth, "abcd", 4, "", 0, NULL), 0);
+	cr_assert_eq(rrc_conns_save(conns, &bytes, &len, NULL), 0);
+	rrc_conns_free(conns);
+	start(&b, 10000);
+	c.cut_pos = cut(&b);
+	c.files[0] = (struct file){ "conns", (const char *)bytes, len };
+	send_ckpt(&b, &c, RRC_FRAME_COMMITTED);
+	for (int i = 0; i < 2; i++) {
+		r = help_rec(&l, RRC_REC_SYSCALL, 1);
+		r->nr = RRC_NR_read;
+		r->fdkind = RRC_FD_TCP;
+		r->obj = 77;
+		r->ret = i ? 1ll << 40 : 3;
+	}
+	cr_assert_eq(rrc_link_send(&b.log, RRC_FRAME_LOG, l.bytes, (uint32_t)l.len, b.pos, b.pos),
+		     0);
+	b.pos += l.len;
+	c = (struct ckpt){ .number = 2, .files = { { "img/a", "other", 0 } } };
+	c.cut_pos = cut(&b);
+	send_ckpt(&b, &c, RRC_FRAME_REFUSE);
+	cr_assert_eq(b.s->committed, 1u);
+	cr_assert_eq(b.s->kept[0].head.pos, FIRST_CUT, "its log is not there");
+	cr_assert_eq(rrc_conns_get(b.s->conns, 77)->s.read, 0u, "a connection has moved on");
 	free(bytes);
 	finish(&b);
 }

@@ -60,7 +60,9 @@ static void log_packets(struct server *s)
 
 	if (!s->log)
 		return;
-	while ((n = recv(s->capture, buf, sizeof(buf), MSG_DONTWAIT)) >= ETH_HLEN) {
+	/* It is taken out when it is in the log: we may be killed in between, and whoever is left takes it then. */
+	for (; (n = recv(s->capture, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT)) >= ETH_HLEN;
+	     recv(s->capture, buf, 1, MSG_DONTWAIT)) {
 		struct rrc_rec rec = { .kind = RRC_REC_PACKET };
 		struct rrc_rec_packet head = { .len = (uint32_t)n - ETH_HLEN };
 

@@ -149,6 +149,17 @@ static void fold(struct world *w, int save)
 	free(buf);
 }
 
+/* Packets from before a connection was read: what came out of order is in none of its queues. */
+static void again(struct world *w)
+{
+	const struct rrc_rec *rec;
+	size_t at = 0;
+
+	while ((rec = rrc_reclog_next(w->log, w->folded, &at, &err)))
+		if (rec->kind == RRC_REC_PACKET)
+			OK(rrc_conns_apply(w->conns, rec, &err));
+}
+
 /* Protection begins: what is open is read once while the server stands still. */
 static void snapshot(struct world *w)
 {
@@ -185,6 +196,7 @@ static void snapshot(struct world *w)
 		close(sock);
 		n++;
 	}
+	again(w);
 	printf("read %u live connections in %.2f ms\n", n, (now() - start) / 1e6);
 	close(pidfd);
 	kill(w->primary, SIGCONT);

@@ -92,4 +92,8 @@ struct rrc_lease {
 	__u64 dropped;
 };
 
+/* What the iterator rrc_waiting gives: a byte a socket. */
+#define RRC_WAITING_ACCEPT 'a' /* a listener with connections that wait to be accepted */
+#define RRC_WAITING_GAP	   'g' /* a connection with bytes that came out of order */
+
 #endif

@@ -15,10 +15,14 @@
 #include "execwatch.h"
 #include "fsdelta.h"
 #include "host.h"
+#include "log.h"
 #include "netcfg.h"
 #include "record.h"
+#include "recorder.h"
 #include "timens.h"
 #include "util.h"
+
+#define RRC_GAP_TRIES 20 /* half a second each */
 
 struct rrc_checkpointer {
 	struct rrc_checkpointer_opts o;
@@ -32,6 +36,8 @@ struct rrc_checkpointer {
 	int taken_whole;
 	char net_text[RRC_NET_TEXT_MAX];
 	char command[4096];
+	unsigned int
+		put_off; /* times that the first one could not be taken for bytes out of order */
 };
 
 static void read_command(pid_t pid, char *buf, size_t size)
@@ -171,6 +177,28 @@ static int take_files(struct rrc_taking *t, struct rrc_error *err)
 	return ret < 0 ? ret : 0;
 }
 
+/* The first one reads connections, and cannot read all of them at any time: it is taken later then. Bytes out of
+ * order that stay so are a client's that is gone, or wants to be waited for: not for ever. */
+static int connections_ready(struct rrc_taking *t, struct rrc_error *err)
+{
+	struct rrc_checkpointer *k = t->k;
+	struct rrc_waiting w;
+	int ret;
+
+	if (!t->first || !k->o.recorder || !k->o.ifname)
+		return 0;
+	ret = rrc_recorder_waiting(k->o.recorder, k->o.net_fd, &w, err);
+	if (ret)
+		return ret;
+	if (!w.unaccepted && (!w.gaps || k->put_off >= RRC_GAP_TRIES))
+		return 0;
+	k->put_off += !w.unaccepted;
+	rrc_event("waiting", "\"unaccepted\":%u,\"gaps\":%u", w.unaccepted, w.gaps);
+	return rrc_fail(err, EAGAIN,
+			w.unaccepted ? "connections wait to be accepted"
+				     : "bytes have come out of order");
+}
+
 /* Everything stands still: what must be read together is read here. */
 static int at_cut(struct rrc_taking *t, struct rrc_error *err)
 {
@@ -187,6 +215,9 @@ static int at_cut(struct rrc_taking *t, struct rrc_error *err)
 	if (ret >= 0)
 		ret = k->o.cut_end(k->o.ctx, &t->cut, err);
 	rrc_fault(RRC_FAULT_CUT);
+	/* Behind the cut: what comes now is in the log. */
+	if (ret >= 0)
+		ret = connections_ready(t, err);
 	if (ret < 0)
 		return ret;
 	if (k->o.ifname && t->first) {
@@ -244,18 +275,24 @@ static int dump(struct rrc_taking *t, struct rrc_error *err)
 		.hook = hook,
 		.ctx = t,
 	};
+	struct rrc_error late = { 0 };
 	int ret;
 
 	if ((mkdir(t->dir, 0700) && errno != EEXIST) ||
 	    snprintf(images, sizeof(images), "%s/img", t->dir) >= (int)sizeof(images) ||
 	    (mkdir(images, 0700) && errno != EEXIST))
 		return rrc_fail(err, errno, "%s: %s", t->dir, strerror(errno));
-	ret = rrc_outside_find(c->pidns, c->own_mntns, &t->outside, err);
+	ret = connections_ready(t, err); /* nobody is stopped in vain */
+	if (!ret)
+		ret = rrc_outside_find(c->pidns, c->own_mntns, &t->outside, err);
 	if (!ret && k->o.watch)
 		ret = rrc_execwatch_release(k->o.watch, err);
 	if (ret)
 		return ret;
 	ret = rrc_criu_dump(&d, err);
+	/* One that came after we had looked. */
+	if (ret && ret != -EAGAIN && connections_ready(t, &late) == -EAGAIN)
+		ret = rrc_fail(err, EAGAIN, "%s", late.msg);
 	/* A dump that failed behind the cut leaves the recorder off: whatever happened, it goes on. */
 	if (ret)
 		k->o.resume(k->o.ctx, NULL);

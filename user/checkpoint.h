@@ -18,6 +18,7 @@
 struct rrc_checkpointer;
 struct rrc_ckpt_engine;
 struct rrc_execwatch;
+struct rrc_recorder;
 struct rrc_rec;
 
 /* What the collector's thread answers at the cut. */
@@ -33,6 +34,7 @@ struct rrc_checkpointer_opts {
 	const struct rrc_ckpt_engine *engine;
 	const struct rrc_container *container;
 	struct rrc_execwatch *watch; /* NULL in passive mode */
+	struct rrc_recorder *recorder; /* asked whether connections can be read */
 	struct rrc_changes *changes; /* since the last cut; NULL: no deltas */
 	const char *run_dir; /* private directory for CRIU's hook and log */
 	const char *ifname; /* the container's link; NULL: no network to carry */

@@ -173,6 +173,10 @@ static void checkpoint_failed(struct rrc_protect *p, const struct rrc_worker_res
 		return;
 	}
 	p->retry_at = rrc_now_ns(CLOCK_MONOTONIC) + RRC_RETRY_NS;
+	if (!p->committed && r->err.code == -EAGAIN) {
+		rrc_log(RRC_LOG_DEBUG, "%s", r->err.msg);
+		return;
+	}
 	/* Without the first one there is nothing to go on with. */
 	if (!p->committed &&
 	    (p->out || r->err.exit == RRC_EXIT_HOST || r->err.exit == RRC_EXIT_FAILED)) {

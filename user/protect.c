@@ -269,6 +269,7 @@ static int open_worker(struct rrc_protect *p, struct rrc_error *err)
 		.engine = p->engine,
 		.container = &p->container,
 		.watch = p->watch,
+		.recorder = p->recorder,
 		.changes = p->deltas ? p->changes : NULL,
 		.run_dir = p->run_dir,
 		.ifname = p->o->backup ? p->ifname : NULL,

@@ -342,6 +342,11 @@ uint64_t rrc_recorder_barriers(struct rrc_recorder *rec, unsigned int nr)
 	return n;
 }
 
+int rrc_recorder_waiting_link(const struct rrc_recorder *rec)
+{
+	return bpf_link__fd(rec->skel->links.rrc_waiting);
+}
+
 void rrc_recorder_link_progs(struct rrc_recorder *rec, int *ingress, int *egress)
 {
 	*ingress = bpf_program__fd(rec->skel->progs.rrc_ingress);

@@ -79,6 +79,14 @@ int rrc_recorder_detach_tc(int netns_fd, const char *ifname, struct rrc_error *e
  * The lease: until it is set for the first time everything passes; from then on packets leave only
  * while CLOCK_MONOTONIC is not past it. 0 takes the lease away: everything passes again.
  */
+/* What cannot be read of the connections in that network right now: how many listeners have some to be accepted, how
+ * many connections have bytes that came out of order. 0 or a negative errno. */
+struct rrc_waiting {
+	unsigned int unaccepted, gaps;
+};
+int rrc_recorder_waiting(struct rrc_recorder *rec, int netns_fd, struct rrc_waiting *w,
+			 struct rrc_error *err);
+
 void rrc_recorder_lease_set(struct rrc_recorder *rec, uint64_t until_ns);
 void rrc_recorder_lease_get(struct rrc_recorder *rec, struct rrc_lease *out);
 

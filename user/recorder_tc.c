@@ -25,7 +25,7 @@
 #define PRIO_FOREIGN_QDISC 51
 
 /* Where this thread was, and a way back. */
-static int enter_netns(int netns_fd, struct rrc_error *err)
+int rrc_enter_netns(int netns_fd, struct rrc_error *err)
 {
 	int back = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 
@@ -40,7 +40,7 @@ static int enter_netns(int netns_fd, struct rrc_error *err)
 	return back;
 }
 
-static int leave_netns(int back, int ret, struct rrc_error *err)
+int rrc_leave_netns(int back, int ret, struct rrc_error *err)
 {
 	if (setns(back, CLONE_NEWNET))
 		ret = rrc_fail(err, -errno, "cannot leave the network namespace: %m");
@@ -167,7 +167,7 @@ static int detach_here(const char *ifname, struct rrc_error *err)
 int rrc_recorder_attach_tc(struct rrc_recorder *rec, int netns_fd, const char *ifname,
 			   struct rrc_error *err)
 {
-	int back = enter_netns(netns_fd, err), ret;
+	int back = rrc_enter_netns(netns_fd, err), ret;
 	libbpf_print_fn_t print;
 
 	if (back < 0)
@@ -177,12 +177,12 @@ int rrc_recorder_attach_tc(struct rrc_recorder *rec, int netns_fd, const char *i
 	if (ret)
 		detach_here(ifname, NULL);
 	rrc_libbpf_restore(print);
-	return leave_netns(back, ret, err);
+	return rrc_leave_netns(back, ret, err);
 }
 
 int rrc_recorder_detach_tc(int netns_fd, const char *ifname, struct rrc_error *err)
 {
-	int back = enter_netns(netns_fd, err), ret;
+	int back = rrc_enter_netns(netns_fd, err), ret;
 	libbpf_print_fn_t print;
 
 	if (back < 0)
@@ -190,5 +190,5 @@ int rrc_recorder_detach_tc(int netns_fd, const char *ifname, struct rrc_error *e
 	print = rrc_libbpf_silence(false);
 	ret = detach_here(ifname, err);
 	rrc_libbpf_restore(print);
-	return leave_netns(back, ret, err);
+	return rrc_leave_netns(back, ret, err);
 }

@@ -166,6 +166,7 @@ struct dst_entry {
 struct sock {
 	struct sock_common __sk_common;
 	u16 sk_type, sk_protocol;
+	u32 sk_ack_backlog;
 	struct dst_entry *sk_dst_cache;
 };
 
@@ -187,6 +188,12 @@ struct tcp_options_received {
 	u16 mss_clamp;
 };
 
+struct rb_node;
+
+struct rb_root {
+	struct rb_node *rb_node;
+};
+
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	u32 snd_nxt, snd_una, rcv_nxt, copied_seq, write_seq;
@@ -196,6 +203,24 @@ struct tcp_sock {
 	u8 ecn_flags;
 	u8 tcp_usec_ts : 1;
 	struct tcp_options_received rx_opt;
+	struct rb_root out_of_order_queue;
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	union {
+		struct seq_file *seq;
+	};
+};
+
+struct bpf_iter__tcp {
+	union {
+		struct bpf_iter_meta *meta;
+	};
+	union {
+		struct sock_common *sk_common;
+	};
 };
 
 #pragma clang attribute pop

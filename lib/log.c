@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* Log and event lines, see log.h. The only file of lib/ that prints. */
-#include <pthread.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "log.h"
+#include "util.h"
 
 static struct {
 	const char *tool;
 	enum rrc_log_level max;
 	int events;
 } setup = { "rrc", RRC_LOG_INFO, 1 }; /* set once by main, read only afterwards */
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 void rrc_log_setup(const char *tool, enum rrc_log_level max, int events)
 {
@@ -42,20 +42,31 @@ int rrc_log_error(const struct rrc_error *err)
 	return err->exit ? err->exit : RRC_EXIT_FAILED;
 }
 
+/* The line in one write, and no lock: a failover's process is forked while other threads tell of theirs. */
 void rrc_event(const char *name, const char *fields, ...)
 {
-	char line[4096];
+	char line[4096 + 64];
+	const size_t room = sizeof(line) - sizeof("}\n");
+	size_t n, head;
 	va_list ap;
 
 	if (!setup.events)
 		return;
+	head = (size_t)snprintf(line, room, "{\"event\":\"%s\",", name);
 	va_start(ap, fields);
-	vsnprintf(line, sizeof(line), fields, ap);
+	n = head + (size_t)vsnprintf(line + head, room - head, fields, ap);
 	va_end(ap);
-	pthread_mutex_lock(&lock);
-	printf("{\"event\":\"%s\"%s%s}\n", name, line[0] ? "," : "", line);
-	fflush(stdout);
-	pthread_mutex_unlock(&lock);
+	n = rrc_min(n, room - 1);
+	if (n == head)
+		n--; /* the comma */
+	memcpy(line + n, "}\n", 2);
+	for (size_t done = 0; done < n + 2;) {
+		ssize_t w = write(STDOUT_FILENO, line + done, n + 2 - done);
+
+		if (w < 0 && errno != EINTR)
+			return; /* nobody listens */
+		done += w > 0 ? (size_t)w : 0;
+	}
 }
 
 const char *rrc_json_string(char *buf, unsigned long size, const char *s)

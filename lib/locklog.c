@@ -14,6 +14,12 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <x86intrin.h>
+
+#include "util.h"
+
+#define RRC_LL_APART_NS \
+	5000000u /* moments that are nearer say too little about the counter's rate */
 
 static void wake(void *word)
 {
@@ -152,6 +158,40 @@ void rrc_locklog_drain(struct rrc_locklog *ll, uint32_t slot, struct rrc_locklog
 	__atomic_store_n(&s->tail, tail + batch->count, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&s->state, __ATOMIC_SEQ_CST) == RRC_LL_RING_FULL)
 		wake(&s->tail);
+}
+
+struct rrc_ll_moment rrc_locklog_moment(void)
+{
+	struct rrc_ll_moment best = { 0 };
+	uint64_t least = UINT64_MAX;
+
+	/* whoever was interrupted in between does not count */
+	for (int i = 0; i < 3; i++) {
+		uint64_t before = __rdtsc(), ns = rrc_now_ns(CLOCK_MONOTONIC), took;
+
+		took = __rdtsc() - before;
+		if (took >= least)
+			continue;
+		least = took;
+		best = (struct rrc_ll_moment){ before + took / 2, ns };
+	}
+	return best;
+}
+
+void rrc_locklog_times(struct rrc_ll_event *events, uint32_t count,
+		       const struct rrc_ll_moment *first, const struct rrc_ll_moment *now)
+{
+	double ns_per_tick = (double)(now->ns - first->ns) / (double)(now->tsc - first->tsc);
+	bool sure = now->tsc > first->tsc && now->ns - first->ns >= RRC_LL_APART_NS;
+
+	for (uint32_t i = 0; i < count; i++) {
+		double ticks = (double)(int64_t)(events[i].when - now->tsc);
+
+		if (events[i].when && sure)
+			events[i].when = now->ns + (uint64_t)(int64_t)(ticks * ns_per_tick);
+		else
+			events[i].when = 0;
+	}
 }
 
 uint32_t rrc_locklog_settle(struct rrc_ll_event *events, uint32_t count)

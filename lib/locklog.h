@@ -103,7 +103,7 @@
 
 #define RRC_LL_NAME    "rrc-locklog"
 #define RRC_LL_MAGIC   0x474f4c4b434f4c52ULL /* "RLOCKLOG" */
-#define RRC_LL_VERSION 3
+#define RRC_LL_VERSION 4
 
 #define RRC_LL_BASE	 0x1a0000000000ULL /* where the area is unless that is taken */
 #define RRC_LL_FEED_BASE 0x1b0000000000ULL /* a place for feeds that no program uses */
@@ -171,6 +171,7 @@ struct rrc_ll_event {
 	__u8 result; /* errno of the call, mostly 0 */
 	__u16 lock; /* index into the table, or as the kind says */
 	__u64 value; /* the word before, or as the kind says */
+	__u64 when; /* in the ring the CPU's time stamp counter, in the log CLOCK_MONOTONIC; 0: the value tells */
 };
 
 /* The word: repeats in the low half, so that a futex on that half sees every move. */
@@ -262,7 +263,7 @@ struct rrc_ll_area {
 	struct rrc_ll_event ring[RRC_LL_SLOTS][RRC_LL_RING];
 };
 
-_Static_assert(sizeof(struct rrc_ll_event) == 16, "event");
+_Static_assert(sizeof(struct rrc_ll_event) == 24, "event");
 _Static_assert(sizeof(struct rrc_ll_lock) == 16, "lock");
 _Static_assert(sizeof(struct rrc_ll_slot) == 192, "slot: three cache lines");
 _Static_assert(__builtin_offsetof(struct rrc_ll_area, slot) == 4096, "area: a page, then slots");
@@ -291,6 +292,16 @@ struct rrc_locklog_batch {
 	uint32_t slot, ops, done, count;
 	struct rrc_ll_event *events; /* room for RRC_LL_RING */
 };
+
+/* The time stamp counter and CLOCK_MONOTONIC in one moment. */
+struct rrc_ll_moment {
+	uint64_t tsc, ns;
+};
+struct rrc_ll_moment rrc_locklog_moment(void);
+
+/* What was taken out of a ring gets times, by two moments that are some time apart. */
+void rrc_locklog_times(struct rrc_ll_event *events, uint32_t count,
+		       const struct rrc_ll_moment *first, const struct rrc_ll_moment *now);
 
 /* Finds process pid's area and maps it here. -ENOENT: it has none. */
 int rrc_locklog_open(pid_t pid, struct rrc_locklog *ll, struct rrc_error *err);

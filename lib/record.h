@@ -19,7 +19,7 @@
 #include <linux/types.h>
 #endif
 
-#define RRC_FORMAT_VERSION 3 /* raised by every change to record, frame or manifest */
+#define RRC_FORMAT_VERSION 4 /* raised by every change to record, frame or manifest */
 #define RRC_REC_MAX_SEG	   8
 #define RRC_REC_MAX_SIZE   (48u << 20) /* a larger payload is a barrier, not a record */
 

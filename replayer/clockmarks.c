@@ -13,6 +13,7 @@
 
 #define ASK_NS	    50000ull /* who reads comes to its next call soon, which tells us; else look again */
 #define PATIENCE_NS 20000000ull /* a thread that spun less or more may not read at all */
+#define SETTLE_NS   3000000ull /* a thread that runs for longer waits for another one by an atomic */
 #define FAR	    65536 /* records: nobody passes as many at once */
 #define MAX_MISSED  50 /* then this program's readings tell us nothing */
 #define REAL_NS	    1000000 /* CLOCK_REALTIME is corrected all the time: so much is allowed for */
@@ -31,14 +32,23 @@ struct rrc_clockmarks {
 	size_t n;
 	uint64_t *latest; /* by record */
 	size_t granted, seen; /* marks before these were granted, happened */
+	uint64_t moving; /* threads run since then; 0: they stand */
 	uint64_t since; /* the head waits since then; 0: it does not */
 	unsigned int missed;
 };
+
+static bool careful(const struct rrc_engine *e)
+{
+	return e->opts.nudges && e->opts.nudges->careful;
+}
 
 /* When it happened by the primary's CLOCK_MONOTONIC; not later than in truth. 0: that cannot be said. */
 static uint64_t time_of(const struct rrc_engine *e, const struct rrc_ll_event *ev)
 {
 	int64_t real = e->opts.real_ns + REAL_NS;
+
+	if (ev->when)
+		return careful(e) ? ev->when : 0;
 
 	switch (ev->kind) {
 	case RRC_LL_GTOD:
@@ -62,7 +72,7 @@ static uint64_t time_of(const struct rrc_engine *e, const struct rrc_ll_event *e
 
 static bool exact(const struct rrc_ll_event *ev)
 {
-	return ev->kind == RRC_LL_CLOCK && ev->lock == CLOCK_MONOTONIC;
+	return ev->when || (ev->kind == RRC_LL_CLOCK && ev->lock == CLOCK_MONOTONIC);
 }
 
 /* When the latest of the records up to each was placed: their times are not quite in order, since on two CPUs
@@ -178,6 +188,7 @@ static uint64_t grant(struct rrc_engine *e)
 {
 	struct rrc_clockmarks *m = e->marks;
 	const struct mark *k = &m->marks[m->granted];
+	size_t before = m->granted;
 	uint64_t due;
 
 	if (m->granted == m->n || k->at > e->head)
@@ -186,6 +197,8 @@ static uint64_t grant(struct rrc_engine *e)
 		due = rrc_later_wait(e, k->ns, k->ll->area->slot[k->slot].tid);
 		if (due)
 			return due;
+		if (m->granted != before)
+			return 1; /* who was let run for that does these readings by itself */
 	}
 	if (k->ll)
 		rrc_locklog_grant(k->ll, k->slot, k->next);
@@ -234,6 +247,26 @@ static void look(struct rrc_clockmarks *m)
 	}
 }
 
+/* At a careful attempt only one thread runs at a time: until it stands at its next call, reading or turn. */
+static uint64_t settle(struct rrc_engine *e)
+{
+	struct rrc_clockmarks *m = e->marks;
+	uint64_t now;
+	bool moves = false;
+
+	for (const struct tracee *t = e->threads; t && !moves; t = t->next)
+		moves = rrc_locks_moves(e, t);
+	if (!moves) {
+		m->moving = 0;
+		return 0;
+	}
+	now = rrc_now_ns(CLOCK_MONOTONIC);
+	m->moving = m->moving ? m->moving : now;
+	if (now - m->moving < SETTLE_NS)
+		return now + ASK_NS;
+	return 0;
+}
+
 uint64_t rrc_clockmarks_wait(struct rrc_engine *e)
 {
 	struct rrc_clockmarks *m = e->marks;
@@ -241,6 +274,9 @@ uint64_t rrc_clockmarks_wait(struct rrc_engine *e)
 
 	if (!m)
 		return 0;
+	due = careful(e) ? settle(e) : 0;
+	if (due)
+		return due;
 	for (;;) {
 		look(m);
 		if (m->seen < m->granted && !same_thread(m))
@@ -250,6 +286,9 @@ uint64_t rrc_clockmarks_wait(struct rrc_engine *e)
 			return due;
 		if (!due)
 			break;
+		due = careful(e) ? settle(e) : 0;
+		if (due)
+			return due;
 	}
 	if (m->seen == m->granted)
 		return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Clock readings of the lock logs among the calls. A reading says when it happened, so it has a place in the
+ * Clock readings of the lock logs among the calls (at a careful attempt: all events of lock logs that tell their time, and
+ * one thread runs at a time, from one such place or call to its next). A reading says when it happened, so it has a place in the
  * log's order: the calls before it have returned, and those behind it wait for it. It is the one point, between two
  * calls of a thread, that tells how far the thread was: programs set a global variable to the time that a
  * thread read, and others look at it without a lock.

@@ -382,6 +382,37 @@ bool rrc_locks_runs(const struct rrc_engine *e, const struct tracee *t)
 	return state == RRC_LL_RUNNING || state == RRC_LL_WAIT_GRANT;
 }
 
+bool rrc_locks_moves(const struct rrc_engine *e, const struct tracee *t)
+{
+	const struct rrc_locks *l;
+	const struct rrc_ll_slot *s;
+	uint64_t word;
+
+	if (t->state == TR_RUN || t->state == TR_NEW)
+		return true;
+	if (t->state != TR_LOCAL)
+		return false;
+	l = find(e, t->proc);
+	s = l ? slot_of(l, t, &(uint32_t){ 0 }) : NULL;
+	if (!s)
+		return false;
+	switch (__atomic_load_n(&s->state, __ATOMIC_ACQUIRE)) {
+	case RRC_LL_WAIT_GRANT:
+		return __atomic_load_n(&s->granted, __ATOMIC_ACQUIRE) > s->feed_pos;
+	case RRC_LL_WAIT_TURN:
+		word = __atomic_load_n(&l->ll.area->lock[s->wait_lock].word, __ATOMIC_ACQUIRE);
+		return RRC_LL_CHANGES(word) == RRC_LL_CHANGES(s->wait_word) &&
+		       RRC_LL_OWNER(word) == RRC_LL_OWNER(s->wait_word) &&
+		       RRC_LL_REPEATS(word) >= RRC_LL_REPEATS(s->wait_word);
+	case RRC_LL_HELD:
+		return !s->hold;
+	case RRC_LL_RUNNING:
+		return true;
+	default:
+		return false;
+	}
+}
+
 bool rrc_locks_held(const struct rrc_engine *e, const struct tracee *t)
 {
 	const struct rrc_locks *l = find(e, t->proc);

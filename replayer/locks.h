@@ -51,6 +51,9 @@ uint64_t rrc_locks_reads_clock(const struct rrc_engine *e, const struct tracee *
 /* t is in no wait of its lock log (any more), or its clock reading has to wait for nothing but its turn. */
 bool rrc_locks_runs(const struct rrc_engine *e, const struct tracee *t);
 
+/* Does t run its own code, or is it about to, since what it waited for is there? */
+bool rrc_locks_moves(const struct rrc_engine *e, const struct tracee *t);
+
 /* t waits before this operation of its lock log; 0: it goes on. */
 void rrc_locks_hold(struct rrc_engine *e, const struct tracee *t, uint32_t op);
 

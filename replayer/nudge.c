@@ -48,6 +48,8 @@ bool rrc_nudges_learn(struct rrc_nudges *n, const struct rrc_place *where, unsig
 {
 	struct rrc_nudge *last = n->n ? &n->list[n->n - 1] : NULL;
 
+	if (!n->careful)
+		return n->careful = true;
 	if (!where->tid)
 		return n->first++ < limit;
 	/* Not further than before: the same place once more, in another way. */

@@ -48,6 +48,7 @@ struct rrc_nudge {
 struct rrc_nudges {
 	struct rrc_nudge list[RRC_NUDGES];
 	size_t n;
+	bool careful; /* every event of the lock logs has its place, and one thread runs at a time (clockmarks.h) */
 	unsigned int first; /* which thread starts first after the checkpoint */
 };
 

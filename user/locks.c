@@ -33,6 +33,7 @@ struct rrc_locks {
 	uint32_t *unseen; /* forked by one that records, and its own log was not seen yet */
 	size_t nunseen;
 	uint64_t lost;
+	struct rrc_ll_moment first; /* for the times of events */
 	/* Another thread only adds to `incoming` and reads procs, which we change under the lock alone. */
 	pthread_mutex_t lock;
 	struct process *incoming; /* looked at without the lock: atomic */
@@ -51,6 +52,7 @@ struct rrc_locks *rrc_locks_new(uint64_t pidns)
 		return NULL;
 	l->pidns = pidns;
 	l->look = 1;
+	l->first = rrc_locklog_moment();
 	pthread_mutex_init(&l->lock, NULL);
 	return l;
 }
@@ -293,7 +295,9 @@ static int tell(struct rrc_locks *l, struct process *p, const struct rrc_locklog
 		int (*emit)(void *ctx, const struct rrc_rec *rec), void *ctx)
 {
 	uint32_t len = b->count * (uint32_t)sizeof(struct rrc_ll_event);
+	struct rrc_ll_moment now = b->count ? rrc_locklog_moment() : l->first;
 
+	rrc_locklog_times(b->events, b->count, &l->first, &now);
 	/* The events are multiples of 8 long, so there is no padding. */
 	l->out.rec = (struct rrc_rec){
 		.size = (uint32_t)(sizeof(l->out.rec) + sizeof(l->out.seg)) + len,

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "locklog.h"
+#include "util.h"
 
 static struct rrc_locklog new_area(void)
 {
@@ -72,6 +73,33 @@ Test(locklog, settle_keeps_the_last_of_one_operation)
 	cr_assert_eq(RRC_LL_CHANGES(e[1].value), 4);
 	cr_assert_eq(e[2].n, 7);
 	cr_assert_eq(rrc_locklog_settle(e, 0), 0);
+}
+
+Test(locklog, events_get_the_time_that_their_counter_means)
+{
+	struct rrc_ll_moment first = { 1000000, 50000000 }, now = { 21000000, 60000000 };
+	struct rrc_ll_event e[] = { turn(1, 5, 0, 0), turn(2, 5, 0, 1), turn(3, 5, 3, 2) };
+
+	e[0].when = 20000000; /* two ticks a nanosecond */
+	e[1].when = 21000200; /* another CPU's may be a little ahead */
+	e[2].when = 0; /* a clock reading, say */
+	rrc_locklog_times(e, 3, &first, &now);
+	cr_assert_eq(e[0].when, 59500000);
+	cr_assert_eq(e[1].when, 60000100);
+	cr_assert_eq(e[2].when, 0);
+	e[0].when = 1000100;
+	now = (struct rrc_ll_moment){ 1000200, 50000100 };
+	rrc_locklog_times(e, 1, &first, &now);
+	cr_assert_eq(e[0].when, 0, "too near to know the counter's rate");
+}
+
+Test(locklog, a_moment_is_now)
+{
+	uint64_t before = rrc_now_ns(CLOCK_MONOTONIC);
+	struct rrc_ll_moment a = rrc_locklog_moment(), b = rrc_locklog_moment();
+
+	cr_assert(a.ns >= before && b.ns >= a.ns && b.tsc > a.tsc);
+	cr_assert(b.ns <= rrc_now_ns(CLOCK_MONOTONIC));
 }
 
 static struct rrc_locklog_feed *feeds_of(struct rrc_ll_event *a, uint32_t done_a,

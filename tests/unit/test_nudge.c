@@ -9,9 +9,20 @@ static struct rrc_place at(uint32_t tid, uint32_t after, uint32_t op, uint64_t h
 	return (struct rrc_place){ tid, after, op, head };
 }
 
-Test(nudge, the_way_comes_first_then_an_operation_is_held_back)
+Test(nudge, the_second_attempt_is_careful_and_nothing_else)
 {
 	struct rrc_nudges n = { 0 };
+	struct rrc_place p = at(13, 90, 7126, 100);
+
+	cr_assert(rrc_nudges_learn(&n, &p, 1));
+	cr_assert(n.careful);
+	cr_assert_eq(n.n, 0);
+	cr_assert_eq(n.first, 0);
+}
+
+Test(nudge, the_way_comes_first_then_an_operation_is_held_back)
+{
+	struct rrc_nudges n = { .careful = true };
 	struct rrc_place p = at(13, 90, 7126, 100);
 
 	cr_assert(rrc_nudges_learn(&n, &p, 8));
@@ -27,7 +38,7 @@ Test(nudge, the_way_comes_first_then_an_operation_is_held_back)
 
 Test(nudge, the_same_place_is_tried_in_other_ways)
 {
-	struct rrc_nudges n = { 0 };
+	struct rrc_nudges n = { .careful = true };
 	struct rrc_place p = at(13, 90, 7126, 100);
 	struct rrc_nudge before;
 
@@ -44,7 +55,7 @@ Test(nudge, the_same_place_is_tried_in_other_ways)
 
 Test(nudge, what_got_past_a_place_is_kept)
 {
-	struct rrc_nudges n = { 0 };
+	struct rrc_nudges n = { .careful = true };
 	struct rrc_place first = at(13, 90, 7126, 100), second = at(7, 300, 0, 400);
 	struct rrc_nudge kept;
 
@@ -60,7 +71,7 @@ Test(nudge, what_got_past_a_place_is_kept)
 
 Test(nudge, an_earlier_place_than_before_is_no_progress)
 {
-	struct rrc_nudges n = { 0 };
+	struct rrc_nudges n = { .careful = true };
 	struct rrc_place far = at(13, 90, 7126, 100), near = at(7, 20, 0, 30);
 
 	rrc_nudges_learn(&n, &far, 8);
@@ -71,7 +82,7 @@ Test(nudge, an_earlier_place_than_before_is_no_progress)
 
 Test(nudge, at_the_checkpoint_another_thread_starts_first)
 {
-	struct rrc_nudges n = { 0 };
+	struct rrc_nudges n = { .careful = true };
 	struct rrc_place p = at(13, UINT32_MAX, 0, 0);
 
 	rrc_nudges_learn(&n, &p, 8);
@@ -82,7 +93,7 @@ Test(nudge, at_the_checkpoint_another_thread_starts_first)
 
 Test(nudge, nobody_to_blame_ends_as_well)
 {
-	struct rrc_nudges n = { 0 };
+	struct rrc_nudges n = { .careful = true };
 	struct rrc_place p = at(0, UINT32_MAX, 0, 5);
 	unsigned int tries = 0;
 
@@ -94,7 +105,7 @@ Test(nudge, nobody_to_blame_ends_as_well)
 
 Test(nudge, places_are_bounded)
 {
-	struct rrc_nudges n = { 0 };
+	struct rrc_nudges n = { .careful = true };
 	size_t i = 0;
 
 	for (; i < 10000; i++) {

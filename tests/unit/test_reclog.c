@@ -164,8 +164,8 @@ Test(reclog, locks_are_whole_events_of_a_slot)
 	cr_assert_neq(check(&b), 0, "no count of an operation");
 	begin(&b, RRC_REC_LOCKS, 0, 0);
 	cr_assert_neq(check(&b), 0, "no segment");
-	finish(&b, &(struct rrc_seg){ .len = 24 }, 1, (char[24]){ 0 });
-	cr_assert_neq(check(&b), 0, "half an event");
+	finish(&b, &(struct rrc_seg){ .len = 36 }, 1, (char[36]){ 0 });
+	cr_assert_neq(check(&b), 0, "one and a half events");
 }
 
 Test(reclog, refuses_every_cut)

@@ -163,6 +163,12 @@ static inline bool rrc_pl_holds(const struct rrc_pl_op *op, int result)
 	return result == 0 || result == EOWNERDEAD || (result == ETIMEDOUT && op->release);
 }
 
+/* Where an event stands among those of other threads and their calls. Readings say it themselves. */
+static inline uint64_t rrc_pl_stamp(uint8_t kind)
+{
+	return kind == RRC_LL_CLOCK || kind == RRC_LL_GTOD ? 0 : __builtin_ia32_rdtsc();
+}
+
 /* Into the own ring; false: no room, and the mode is no longer RECORD. */
 static inline bool rrc_pl_publish(struct rrc_ll_slot *s, uint32_t n, uint8_t kind, uint8_t result,
 				  uint16_t lock, uint64_t value)
@@ -173,7 +179,7 @@ static inline bool rrc_pl_publish(struct rrc_ll_slot *s, uint32_t n, uint8_t kin
 	if (rrc_unlikely(head - rrc_me.tail_seen >= RRC_LL_RING / 2) && !rrc_pl_ring_slow(s, head))
 		return false;
 	e = &rrc_me.ring[head % RRC_LL_RING];
-	*e = (struct rrc_ll_event){ n, kind, result, lock, value };
+	*e = (struct rrc_ll_event){ n, kind, result, lock, value, rrc_pl_stamp(kind) };
 	__atomic_store_n(&s->head, head + 1, __ATOMIC_RELEASE);
 	return true;
 }

@@ -287,6 +287,22 @@ static int once_more(uint32_t index)
 	return 0;
 }
 
+/* A reading's time is its place among the calls of all threads; at a careful attempt that of every event. */
+static bool await_grant(void)
+{
+	struct rrc_ll_slot *s = rrc_me.slot;
+	uint32_t granted;
+
+	if (rrc_likely(__atomic_load_n(&s->granted, __ATOMIC_ACQUIRE) > s->feed_pos))
+		return true;
+	set_state(RRC_LL_WAIT_GRANT);
+	while (replaying() &&
+	       (granted = __atomic_load_n(&s->granted, __ATOMIC_SEQ_CST)) <= s->feed_pos)
+		rrc_pl_futex(&s->granted, FUTEX_WAIT, granted, NULL);
+	set_state(RRC_LL_RUNNING);
+	return replaying();
+}
+
 /* An operation whose turn or result is known. */
 static int by_event(const struct rrc_pl_op *op, struct rrc_pl_call *c, uint32_t n,
 		    const struct rrc_ll_event *e, bool fed)
@@ -296,6 +312,8 @@ static int by_event(const struct rrc_pl_op *op, struct rrc_pl_call *c, uint32_t 
 	enum verdict verdict;
 
 	tell(op->kind, n, index, c->lock, e->value);
+	if (fed && !await_grant())
+		return go_live(op, c);
 	if (e->kind & RRC_LL_PLAIN) {
 		set_right(e, n);
 		rrc_pl_consume();
@@ -455,22 +473,6 @@ RRC_SLOW int rrc_pl_late(const struct rrc_pl_op *op, struct rrc_pl_call *c, int 
 static bool may_jump(uint8_t kind)
 {
 	return kind != RRC_LL_BARRIER && kind != RRC_LL_BARRIER_IN;
-}
-
-/* The time of a reading is its place among the calls of all threads. */
-static bool await_grant(void)
-{
-	struct rrc_ll_slot *s = rrc_me.slot;
-	uint32_t granted;
-
-	if (rrc_likely(__atomic_load_n(&s->granted, __ATOMIC_ACQUIRE) > s->feed_pos))
-		return true;
-	set_state(RRC_LL_WAIT_GRANT);
-	while (replaying() &&
-	       (granted = __atomic_load_n(&s->granted, __ATOMIC_SEQ_CST)) <= s->feed_pos)
-		rrc_pl_futex(&s->granted, FUTEX_WAIT, granted, NULL);
-	set_state(RRC_LL_RUNNING);
-	return replaying();
 }
 
 RRC_SLOW bool rrc_pl_replay_plain(struct rrc_ll_event *want)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Other ways to say who is forked: a cgroup; a part of a container, whose shadow lives in the container's own
- * namespace under new ids.
+ * namespace under new ids. And less of a shadow: memory and threads alone, two of them at a time.
  *	part CONTAINER */
 #include <sys/stat.h>
 
@@ -8,13 +8,14 @@
 
 #define CGROUP "/sys/fs/cgroup/rrc-kmod"
 
+/* Flags are the caller's, in *fork. */
 static int fork_and_wait(int dev, struct rrc_fork_park *park, struct rrc_fork_fork *fork,
 			 struct rrc_fork_process *p, int max)
 {
 	struct rrc_fork_release release;
 	struct rrc_fork_wait wait;
 
-	*fork = (struct rrc_fork_fork){ .version = RRC_FORK_VERSION, .flags = RRC_FORK_WANT_STATE };
+	fork->version = RRC_FORK_VERSION;
 	must_call(dev, RRC_FORK_PARK, park, "PARK");
 	must_call(dev, RRC_FORK_FORK, fork, "FORK");
 	must_call(dev, RRC_FORK_RELEASE, &release, "RELEASE");
@@ -51,7 +52,7 @@ static void by_cgroup(int dev, pid_t container, const struct rrc_fork_process *p
 {
 	struct rrc_fork_park park = park_of(-1);
 	struct rrc_fork_process q[64];
-	struct rrc_fork_fork fork;
+	struct rrc_fork_fork fork = { .flags = RRC_FORK_WANT_STATE };
 	int which, members;
 
 	park.by = RRC_FORK_BY_CGROUP;
@@ -85,7 +86,7 @@ static void a_part(int dev, pid_t container, const struct rrc_fork_process *p, i
 	__s32 pid = of_vpid(p, n, WORKER)->pid;
 	struct rrc_fork_park park = park_of(-1);
 	struct rrc_fork_process q[64];
-	struct rrc_fork_fork fork;
+	struct rrc_fork_fork fork = { .flags = RRC_FORK_WANT_STATE };
 	struct private w;
 	int which, members;
 
@@ -110,11 +111,75 @@ static void a_part(int dev, pid_t container, const struct rrc_fork_process *p, i
 	      "it is gone, the container is not");
 }
 
+static int descriptors(pid_t pid)
+{
+	char path[64];
+	int n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	d = opendir(path);
+	if (!d)
+		return -1;
+	for (struct dirent *e; (e = readdir(d));)
+		n += e->d_name[0] != '.';
+	closedir(d);
+	return n;
+}
+
+static int records(const void *all, size_t size, unsigned int kind)
+{
+	int n = 0;
+
+	for (const char *r = all, *end = r + size; r < end; r += ((struct rrc_fork_rec *)r)->size)
+		n += ((struct rrc_fork_rec *)r)->kind == kind;
+	return n;
+}
+
+/* The second is made while the first stands. */
+static void memory_alone(pid_t container)
+{
+	struct rrc_fork_fork fork[2] = {
+		{ .flags = RRC_FORK_WANT_MEMBERS | RRC_FORK_NO_FILES },
+		{ .flags = RRC_FORK_WANT_MEMBERS | RRC_FORK_NO_FILES },
+	};
+	struct rrc_fork_park park = park_of(pidns_of(container));
+	int dev[2] = { open_device(), open_device() }, open = 0, which;
+	struct private w[2];
+	size_t size;
+	void *all;
+
+	for (int i = 0; i < 2; i++) {
+		struct rrc_fork_process p[64];
+		int n = fork_and_wait(dev[i], &park, &fork[i], p, 64);
+
+		for (int k = 0; k < n; k++)
+			open += p[k].shadow > 0 ? descriptors(p[k].shadow) : 0;
+		if (!read_memory(of_vpid(p, n, WORKER)->shadow, PRIVATE_AT, &w[i], sizeof(w[i])))
+			die("the shadow's memory");
+		if (!i)
+			check(goes_on(container, 5, &which), "a shadow of memory alone stands");
+	}
+	check(!open, "it has no descriptors (%d)", open);
+	all = state(dev[1], &size);
+	check(records(all, size, RRC_FORK_THREAD) >= BASE_PROCESSES &&
+		      !records(all, size, RRC_FORK_FILE) && !records(all, size, RRC_FORK_SOCKET),
+	      "of which nothing is told");
+	free(all);
+	check(w[0].a < w[1].a && state_of(fork[0].init) == 'T' && state_of(fork[1].init) == 'T',
+	      "another can be made beside it");
+	for (int i = 0; i < 2; i++) {
+		must_call(dev[i], RRC_FORK_DROP, NULL, "DROP");
+		close(dev[i]);
+	}
+	check(goes_on(container, 5, &which), "and the container goes on");
+}
+
 int main(int argc, char **argv)
 {
 	struct rrc_fork_process p[64];
 	struct rrc_fork_park park;
-	struct rrc_fork_fork fork;
+	struct rrc_fork_fork fork = { .flags = RRC_FORK_WANT_STATE };
 	int dev, n;
 	pid_t container;
 
@@ -127,6 +192,7 @@ int main(int argc, char **argv)
 	must_call(dev, RRC_FORK_DROP, NULL, "DROP");
 	a_part(dev, container, p, n);
 	by_cgroup(dev, container, p, n);
+	memory_alone(container);
 	close(dev);
 	kill(container, SIGKILL);
 	waitpid(container, NULL, 0);

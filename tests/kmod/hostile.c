@@ -29,7 +29,7 @@ static void bad_park(pid_t container, int pidns)
 	refused(RRC_FORK_PARK, NULL, EFAULT, "no argument");
 	refused(_IOWR('R', 0xf0, char[200]), &ok, ENOTTY, "another size");
 	refused(_IO('R', 0xff), NULL, ENOTTY, "another call");
-	p = ok, p.version = 2;
+	p = ok, p.version = RRC_FORK_VERSION + 1;
 	park_refused(p, EINVAL, "another version");
 	p = ok, p.zero = 1;
 	park_refused(p, EINVAL, "what must be 0");
@@ -180,7 +180,8 @@ static void random_call(int fd, uint32_t *seed, int pidns, const __s32 *pids)
 		}
 	}
 	if (cmd == RRC_FORK_FORK)
-		arg.fork = (struct rrc_fork_fork){ .version = 1, .flags = random_number(seed) % 3 };
+		arg.fork = (struct rrc_fork_fork){ .version = RRC_FORK_VERSION,
+						   .flags = random_number(seed) % 9 };
 	if (cmd == RRC_FORK_LIST || cmd == RRC_FORK_STATE) {
 		arg.list.processes =
 			random_number(seed) % 2 ? (unsigned long)room : random_number(seed);

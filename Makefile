@@ -65,10 +65,10 @@ LIB_OBJ := $(call obj,$(LIB_SRC))
 USER_OBJ := $(call obj,$(USER_SRC))
 REPLAY_OBJ := $(call obj,$(REPLAY_SRC))
 # The object that defines the shared maps comes first: libbpf 1.1 mislinks maps that are named before.
-# What the backup loads is an object of its own: kernels that lack what it needs refuse it.
-BPF_ALONE := bpf/reborn.bpf.c
+# What not everybody loads is an object of its own: kernels that lack what it needs refuse it.
+BPF_ALONE := bpf/reborn.bpf.c bpf/writes.bpf.c
 BPF_OBJ := $(patsubst bpf/%.c,$(B)/bpf/%.o,bpf/record.bpf.c $(filter-out bpf/record.bpf.c $(BPF_ALONE),$(BPF_SRC)))
-SKELS := $(B)/bpf/rrc.skel.h $(B)/bpf/reborn.skel.h
+SKELS := $(B)/bpf/rrc.skel.h $(BPF_ALONE:bpf/%.bpf.c=$(B)/bpf/%.skel.h)
 GUESTS := $(patsubst tests/guests/%.c,$(B)/guests/%,$(GUEST_SRC))
 TOOLS := $(patsubst tests/%.c,$(B)/tests/%,$(TOOL_SRC))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(FUZZ_SRC))
@@ -141,11 +141,12 @@ $(B)/bpf/rrc.skel.h: $(B)/bpf/rrc.o
 	$(call say,SKEL,$@)
 	$(Q)$(BPFTOOL) gen skeleton $< name rrc_bpf >$@.tmp && mv $@.tmp $@
 
-$(B)/bpf/reborn.skel.h: $(B)/bpf/reborn.bpf.o
+$(B)/bpf/%.skel.h: $(B)/bpf/%.bpf.o
 	$(call say,SKEL,$@)
-	$(Q)$(BPFTOOL) gen skeleton $< name reborn_bpf >$@.tmp && mv $@.tmp $@
+	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf >$@.tmp && mv $@.tmp $@
 
 $(USER_OBJ) $(REPLAY_OBJ): | $(SKELS)
+.SECONDARY: $(BPF_ALONE:bpf/%.c=$(B)/bpf/%.o)
 
 # Small programs: guests (one family of calls each) and the tools of the lab.
 $(B)/guests/%: tests/guests/%.c tests/guests/guest.h

@@ -115,17 +115,38 @@ static bool all_zero(const uint8_t *page)
 	return !page[0] && !memcmp(page, page + 1, RRC_DELTA_PAGE - 1);
 }
 
+static size_t bound_of(uint32_t count)
+{
+	return ZSTD_compressBound((size_t)count * RRC_DELTA_PAGE);
+}
+
+/* A section of pages is begun, and its table is behind d->len + sizeof(*p): the bytes in d->raw go behind that. */
+static int end_pages(struct rrc_delta *d, size_t at, struct rrc_delta_pages *p, size_t table)
+{
+	uint8_t *out = d->buf + d->len + sizeof(*p) + table;
+	size_t packed =
+		ZSTD_compressCCtx(d->pack, out, bound_of(p->count), d->raw, p->raw, PACK_LEVEL);
+
+	if (ZSTD_isError(packed) || packed >= p->raw) {
+		memcpy(out, d->raw, p->raw);
+		packed = p->raw;
+	}
+	p->stored = (uint32_t)packed;
+	put(d, p, sizeof(*p));
+	d->len += table + packed;
+	((struct rrc_delta_sec *)(d->buf + at))->length = (uint32_t)(sizeof(*p) + table + packed);
+	return end_section(d);
+}
+
 static int add_batch(struct rrc_delta *d, uint32_t pid, const uint64_t *addr,
 		     const uint8_t *const *pages, uint32_t count)
 {
 	struct rrc_delta_pages p = { .pid = pid, .count = count };
-	size_t places = count * sizeof(*addr), at = d->len, bound;
+	size_t table = count * sizeof(*addr), at = d->len;
 	uint64_t *out;
-	size_t packed;
 
 	/* as many bytes as it can need: the section's head is put right afterwards */
-	bound = sizeof(p) + places + ZSTD_compressBound((size_t)count * RRC_DELTA_PAGE);
-	if (begin_section(d, RRC_DELTA_PAGES, bound))
+	if (begin_section(d, RRC_DELTA_PAGES, sizeof(p) + table + bound_of(count)))
 		return -ENOMEM;
 	out = (uint64_t *)(d->buf + d->len + sizeof(p));
 	for (uint32_t i = 0; i < count; i++) {
@@ -137,18 +158,25 @@ static int add_batch(struct rrc_delta *d, uint32_t pid, const uint64_t *addr,
 		memcpy(d->raw + p.raw, pages[i], RRC_DELTA_PAGE);
 		p.raw += RRC_DELTA_PAGE;
 	}
-	packed = ZSTD_compressCCtx(d->pack, (uint8_t *)out + places,
-				   ZSTD_compressBound((size_t)count * RRC_DELTA_PAGE), d->raw,
-				   p.raw, PACK_LEVEL);
-	if (ZSTD_isError(packed) || packed >= p.raw) {
-		memcpy((uint8_t *)out + places, d->raw, p.raw);
-		packed = p.raw;
-	}
-	p.stored = (uint32_t)packed;
-	put(d, &p, sizeof(p));
-	d->len += places + packed;
-	((struct rrc_delta_sec *)(d->buf + at))->length = (uint32_t)(sizeof(p) + places + packed);
-	return end_section(d);
+	return end_pages(d, at, &p, table);
+}
+
+static int add_lines_batch(struct rrc_delta *d, uint32_t pid, const struct rrc_delta_changed *list,
+			   const uint8_t *const *pages, uint32_t count)
+{
+	struct rrc_delta_pages p = { .pid = pid, .count = count };
+	size_t table = count * sizeof(*list), at = d->len;
+
+	if (begin_section(d, RRC_DELTA_LINES, sizeof(p) + table + bound_of(count)))
+		return -ENOMEM;
+	memcpy(d->buf + d->len + sizeof(p), list, table);
+	for (uint32_t i = 0; i < count; i++)
+		for (uint64_t left = list[i].lines; left; left &= left - 1) {
+			memcpy(d->raw + p.raw, pages[i] + __builtin_ctzll(left) * RRC_DELTA_LINE,
+			       RRC_DELTA_LINE);
+			p.raw += RRC_DELTA_LINE;
+		}
+	return end_pages(d, at, &p, table);
 }
 
 int rrc_delta_add_pages(struct rrc_delta *d, uint32_t pid, const uint64_t *addr,
@@ -160,6 +188,33 @@ int rrc_delta_add_pages(struct rrc_delta *d, uint32_t pid, const uint64_t *addr,
 		ret = add_batch(d, pid, addr + i, pages + i,
 				(uint32_t)rrc_min(count - i, (size_t)RRC_DELTA_BATCH));
 	return ret;
+}
+
+int rrc_delta_add_lines(struct rrc_delta *d, uint32_t pid, const struct rrc_delta_changed *list,
+			const uint8_t *const *pages, size_t count)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < count && !ret; i += RRC_DELTA_BATCH)
+		ret = add_lines_batch(d, pid, list + i, pages + i,
+				      (uint32_t)rrc_min(count - i, (size_t)RRC_DELTA_BATCH));
+	return ret;
+}
+
+uint64_t rrc_delta_differ(const uint8_t *a, const uint8_t *b)
+{
+	uint64_t lines = 0;
+
+	for (unsigned int i = 0; i < RRC_DELTA_PAGE / RRC_DELTA_LINE; i++)
+		if (memcmp(a + i * RRC_DELTA_LINE, b + i * RRC_DELTA_LINE, RRC_DELTA_LINE))
+			lines |= 1ull << i;
+	return lines;
+}
+
+void rrc_delta_put_lines(uint8_t *page, uint64_t lines, const uint8_t *data)
+{
+	for (; lines; lines &= lines - 1, data += RRC_DELTA_LINE)
+		memcpy(page + __builtin_ctzll(lines) * RRC_DELTA_LINE, data, RRC_DELTA_LINE);
 }
 
 const void *rrc_delta_bytes(struct rrc_delta *d, size_t *len)
@@ -210,10 +265,28 @@ static int check_pages(const uint8_t *body, uint32_t len)
 	return bytes == p->raw;
 }
 
+static int check_lines(const uint8_t *body, uint32_t len)
+{
+	const struct rrc_delta_pages *p = (const void *)body;
+	const struct rrc_delta_changed *c = (const void *)(p + 1);
+	uint64_t bytes = 0;
+
+	if (len < sizeof(*p) || !p->pid || !p->count || p->count > RRC_DELTA_BATCH ||
+	    p->stored > p->raw || len != sizeof(*p) + (uint64_t)p->count * sizeof(*c) + p->stored)
+		return 0;
+	for (uint32_t i = 0; i < p->count; i++) {
+		if (c[i].addr & ~PAGE_BITS || c[i].addr >= USER_END || !c[i].lines)
+			return 0;
+		bytes += (uint64_t)__builtin_popcountll(c[i].lines) * RRC_DELTA_LINE;
+	}
+	return bytes == p->raw;
+}
+
 static int (*const checks[RRC_DELTA_TYPES])(const uint8_t *body, uint32_t len) = {
 	[RRC_DELTA_THREAD] = check_thread,
 	[RRC_DELTA_PAGES] = check_pages,
 	[RRC_DELTA_STACK] = check_stack,
+	[RRC_DELTA_LINES] = check_lines,
 };
 
 int rrc_delta_check(const void *buf, size_t len, struct rrc_error *err)
@@ -247,23 +320,46 @@ const struct rrc_delta_head *rrc_delta_head(const void *buf)
 	return buf;
 }
 
+/* The bytes of a section of pages; NULL: they cannot be unpacked. */
+static const uint8_t *unpack(const struct rrc_delta_pages *p, size_t table, uint8_t *raw,
+			     struct rrc_error *err)
+{
+	const uint8_t *data = (const uint8_t *)(p + 1) + table;
+
+	if (p->stored == p->raw)
+		return data;
+	if (ZSTD_decompress(raw, p->raw, data, p->stored) == p->raw)
+		return raw;
+	rrc_fail(err, EBADMSG, "the delta's pages cannot be unpacked");
+	return NULL;
+}
+
 static int read_pages(const struct rrc_delta_pages *p, uint8_t *raw,
 		      const struct rrc_delta_reader *r, struct rrc_error *err)
 {
 	const uint64_t *addr = (const uint64_t *)(p + 1);
-	const uint8_t *data = (const uint8_t *)(addr + p->count);
-	int ret = 0;
+	const uint8_t *data = unpack(p, p->count * sizeof(*addr), raw, err);
+	int ret = data ? 0 : err->code;
 
-	if (p->stored != p->raw) {
-		if (ZSTD_decompress(raw, p->raw, data, p->stored) != p->raw)
-			return rrc_fail(err, EBADMSG, "the delta's pages cannot be unpacked");
-		data = raw;
-	}
 	for (uint32_t i = 0; i < p->count && !ret; i++) {
 		bool zero = addr[i] & RRC_DELTA_ZERO;
 
 		ret = r->page(r->ctx, p->pid, addr[i] & PAGE_BITS, zero ? NULL : data, err);
 		data += zero ? 0 : RRC_DELTA_PAGE;
+	}
+	return ret;
+}
+
+static int read_lines(const struct rrc_delta_pages *p, uint8_t *raw,
+		      const struct rrc_delta_reader *r, struct rrc_error *err)
+{
+	const struct rrc_delta_changed *c = (const void *)(p + 1);
+	const uint8_t *data = unpack(p, p->count * sizeof(*c), raw, err);
+	int ret = data ? 0 : err->code;
+
+	for (uint32_t i = 0; i < p->count && !ret; i++) {
+		ret = r->lines(r->ctx, p->pid, &c[i], data, err);
+		data += (size_t)__builtin_popcountll(c[i].lines) * RRC_DELTA_LINE;
 	}
 	return ret;
 }
@@ -289,6 +385,8 @@ int rrc_delta_read(const void *buf, size_t len, const struct rrc_delta_reader *r
 			ret = r->stack(r->ctx, body, err);
 		else if (s->type == RRC_DELTA_PAGES && r->page)
 			ret = read_pages(body, raw, r, err);
+		else if (s->type == RRC_DELTA_LINES && r->lines)
+			ret = read_lines(body, raw, r, err);
 		at += sizeof(*s) + RRC_ALIGN8((uint64_t)s->length);
 	}
 	return ret;

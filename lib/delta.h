@@ -24,6 +24,7 @@
 #define RRC_DELTA_MAX_XSAVE 16384u /* AMX included */
 #define RRC_DELTA_BATCH	    1024u /* pages of one section at most */
 #define RRC_DELTA_ZERO	    1u /* in an address: the page is all zeros and has no bytes */
+#define RRC_DELTA_LINE	    64u /* bytes: the smallest part of a page that is sent */
 
 struct rrc_delta_head {
 	uint32_t magic;
@@ -39,6 +40,7 @@ enum rrc_delta_sec_type {
 		1, /* struct rrc_delta_thread, then its xsave area: one for every thread */
 	RRC_DELTA_PAGES, /* struct rrc_delta_pages, addresses, packed bytes */
 	RRC_DELTA_STACK, /* struct rrc_delta_stack: a mapping that grows down as it is touched */
+	RRC_DELTA_LINES, /* struct rrc_delta_pages, struct rrc_delta_changed for each page, packed bytes */
 	RRC_DELTA_TYPES,
 };
 
@@ -69,6 +71,14 @@ struct rrc_delta_pages {
 };
 _Static_assert(sizeof(struct rrc_delta_pages) == 16, "delta pages");
 
+/* A page that an earlier delta on the same whole checkpoint had, and that is as it was but for some lines. In a
+ * section of such, raw counts their bytes. */
+struct rrc_delta_changed {
+	uint64_t addr;
+	uint64_t lines; /* bit n: bytes 64n and on are other ones; not 0 */
+};
+_Static_assert(sizeof(struct rrc_delta_changed) == 16, "delta lines");
+
 struct rrc_delta_stack {
 	uint32_t pid;
 	uint32_t pad;
@@ -90,6 +100,13 @@ int rrc_delta_add_stack(struct rrc_delta *d, const struct rrc_delta_stack *s);
  * number: sections of RRC_DELTA_BATCH are made. */
 int rrc_delta_add_pages(struct rrc_delta *d, uint32_t pid, const uint64_t *addr,
 			const uint8_t *const *pages, size_t count);
+/* The same of pages of which only some lines changed. */
+int rrc_delta_add_lines(struct rrc_delta *d, uint32_t pid, const struct rrc_delta_changed *list,
+			const uint8_t *const *pages, size_t count);
+/* Which lines of two pages differ; 0: none. */
+uint64_t rrc_delta_differ(const uint8_t *a, const uint8_t *b);
+/* Lines put into a page; data are theirs, side by side. */
+void rrc_delta_put_lines(uint8_t *page, uint64_t lines, const uint8_t *data);
 /* The bytes, sealed; valid until the next add. */
 const void *rrc_delta_bytes(struct rrc_delta *d, size_t *len);
 
@@ -102,6 +119,9 @@ struct rrc_delta_reader {
 	/* data: NULL for a page of zeros. */
 	int (*page)(void *ctx, uint32_t pid, uint64_t addr, const uint8_t *data,
 		    struct rrc_error *err);
+	/* data: as for rrc_delta_put_lines(). */
+	int (*lines)(void *ctx, uint32_t pid, const struct rrc_delta_changed *c,
+		     const uint8_t *data, struct rrc_error *err);
 	void *ctx;
 };
 int rrc_delta_check(const void *buf, size_t len, struct rrc_error *err);

@@ -50,7 +50,7 @@ static int other(const struct rrc_rec *rec, long got, struct rrc_error *err)
 
 /* ---- arguments in memory ---- */
 
-/* What was where an argument's bytes are put for the call. */
+/* What was where an argument's bytes are put for the call, or where it puts some. */
 struct saved {
 	uint64_t addr;
 	uint32_t len;
@@ -81,7 +81,8 @@ static int put_back(const struct adv_proc *p, struct placed *pl)
 	return ret;
 }
 
-/* Memory is not as it was at the call: its inputs come from the record. */
+/* Memory is not as it was at the call: its inputs come from the record, and what it gives is not to stay, since a
+ * delta names only what changed. */
 static int place(const struct adv_proc *p, const struct rrc_rec *rec, struct placed *pl,
 		 struct rrc_error *err)
 {
@@ -92,16 +93,19 @@ static int place(const struct adv_proc *p, const struct rrc_rec *rec, struct pla
 	for (unsigned int i = 0; i < rec->nseg; data += segs[i].len, i++) {
 		struct saved *s = &pl->s[pl->n];
 
-		if (segs[i].dir != RRC_SEG_IN || segs[i].row >= row->nseg)
+		bool in = segs[i].dir == RRC_SEG_IN;
+
+		if (segs[i].row >= row->nseg)
 			continue;
 		*s = (struct saved){ .addr = rec->args[row->seg[segs[i].row].ptr % 6],
 				     .len = segs[i].len,
-				     .old = malloc(segs[i].len + 1) };
+				     .old = calloc(1, segs[i].len + 1) };
 		pl->n++;
 		if (!s->old)
 			return rrc_fail(err, ENOMEM, "no memory");
-		if (rrc_mem_read(p->pid, s->addr, s->old, s->len) ||
-		    write_mem(p, s->addr, data, s->len))
+		/* a stack that has not grown yet has nothing where a call puts something */
+		if ((rrc_mem_read(p->pid, s->addr, s->old, s->len) && in) ||
+		    (in && write_mem(p, s->addr, data, s->len)))
 			return rrc_fail(err, EFAULT,
 					"the copy has no memory at %#llx, where %s wants it",
 					(unsigned long long)s->addr, rrc_sysname(rec->nr));
@@ -220,6 +224,8 @@ static int call(struct again *g, const struct adv_thread *t, const struct rrc_re
 {
 	struct adv_proc *p = proc_of(g, t);
 	struct placed pl = { .n = 0 };
+	bool two =
+		rec->nr == RRC_NR_pipe || rec->nr == RRC_NR_pipe2 || rec->nr == RRC_NR_socketpair;
 	uint64_t args[6];
 	long got = 0;
 	int ret = prepare(g, rec, args, err);
@@ -227,16 +233,16 @@ static int call(struct again *g, const struct adv_thread *t, const struct rrc_re
 	ret = ret ? ret : place(p, rec, &pl, err);
 	if (!ret && rrc_inject(t->tid, rec->nr, args, &got, err))
 		ret = err->code;
+	if (!ret && two)
+		ret = got == rec->ret ? pair(g, t, rec, err) : other(rec, got, err);
 	if (!ret && rec->nr == RRC_NR_munmap)
 		for (unsigned int i = 0; i < pl.n; i++)
 			pl.s[i].len = 0;
 	if (put_back(p, &pl) && !ret)
 		ret = rrc_fail(err, EFAULT, "an argument of %s in the copy: %s",
 			       rrc_sysname(rec->nr), strerror(EFAULT));
-	if (ret)
+	if (ret || two)
 		return ret;
-	if (rec->nr == RRC_NR_pipe || rec->nr == RRC_NR_pipe2 || rec->nr == RRC_NR_socketpair)
-		return got == rec->ret ? pair(g, t, rec, err) : other(rec, got, err);
 	if (makes_fd(rec))
 		return move_fd(g, t, rec, got, err);
 	return got == rec->ret || may_differ(rec) ? 0 : other(rec, got, err);

@@ -51,6 +51,7 @@ struct rrc_copy {
 
 /* An epoch, made ready before anything of the copy is touched. */
 struct rrc_copy_epoch {
+	const struct rrc_copy *copy;
 	struct rrc_copycalls calls;
 	struct page *pages;
 	size_t npages, pages_size;
@@ -118,6 +119,18 @@ void rrc_copy_drop(struct rrc_copy_epoch *e)
 	free(e);
 }
 
+/* ---- pages, hashed ---- */
+
+static struct page *page_at(struct page *pages, size_t size, uint32_t pid, uint64_t addr)
+{
+	uint64_t h = (addr / RRC_DELTA_PAGE ^ (uint64_t)pid << 40) * 0x9e3779b97f4a7c15ull;
+	size_t i = h >> 20 & (size - 1);
+
+	while (pages[i].addr && (pages[i].addr != addr || pages[i].pid != pid))
+		i = (i + 1) & (size - 1);
+	return &pages[i];
+}
+
 /* ---- an epoch is read ---- */
 
 /* Room for one more; *list may move. */
@@ -180,6 +193,27 @@ static int on_page(void *ctx, uint32_t pid, uint64_t addr, const uint8_t *data,
 	return 0;
 }
 
+/* Of a page that we have from an epoch before. */
+static int on_lines(void *ctx, uint32_t pid, const struct rrc_delta_changed *l, const uint8_t *data,
+		    struct rrc_error *err)
+{
+	static const uint8_t zeros[RRC_DELTA_PAGE];
+	struct rrc_copy_epoch *e = ctx;
+	const struct rrc_copy *c = e->copy;
+	const struct page *old =
+		c->size && l->addr ? page_at(c->pages, c->size, pid, l->addr) : NULL;
+	int ret;
+
+	if (!old || !old->addr || old->gone)
+		return rrc_fail(err, EBADMSG,
+				"lines of the page at %#llx of process %u, which the copy has not",
+				(unsigned long long)l->addr, pid);
+	ret = on_page(ctx, pid, l->addr, old->data ?: zeros, err);
+	if (!ret)
+		rrc_delta_put_lines(e->pages[e->npages - 1].data, l->lines, data);
+	return ret;
+}
+
 /* Only where the heap ended before says what a call took away. */
 static int heaps_known(const struct rrc_copy *copy, const struct rrc_copycalls *calls,
 		       struct rrc_error *err)
@@ -188,18 +222,6 @@ static int heaps_known(const struct rrc_copy *copy, const struct rrc_copycalls *
 		if (calls->list[i]->nr == RRC_NR_brk && !heap_of(copy, calls->list[i]->pid))
 			return rrc_fail(err, EOPNOTSUPP, "brk needs a whole checkpoint");
 	return 0;
-}
-
-/* ---- pages, hashed ---- */
-
-static struct page *page_at(struct page *pages, size_t size, uint32_t pid, uint64_t addr)
-{
-	uint64_t h = (addr / RRC_DELTA_PAGE ^ (uint64_t)pid << 40) * 0x9e3779b97f4a7c15ull;
-	size_t i = h >> 20 & (size - 1);
-
-	while (pages[i].addr && (pages[i].addr != addr || pages[i].pid != pid))
-		i = (i + 1) & (size - 1);
-	return &pages[i];
 }
 
 static int reserve(struct rrc_copy *c, size_t extra)
@@ -346,9 +368,11 @@ struct rrc_copy_epoch *rrc_copy_prepare(struct rrc_copy *c, const void *log, siz
 					const void *delta, size_t delta_len, struct rrc_error *err)
 {
 	struct rrc_copy_epoch *e = calloc(1, sizeof(*e));
-	struct rrc_delta_reader r = { on_thread, on_stack, on_page, e };
+	struct rrc_delta_reader r = { on_thread, on_stack, on_page, on_lines, e };
 	int ret = e ? rrc_copycalls_read(&e->calls, log, log_len, err) : -ENOMEM;
 
+	if (e)
+		e->copy = c;
 	if (!ret)
 		ret = heaps_known(c, &e->calls, err);
 	if (!ret)
@@ -365,6 +389,22 @@ void rrc_copy_take(struct rrc_copy *c, struct rrc_copy_epoch *e)
 {
 	take_epoch(c, e);
 	rrc_copy_drop(e);
+}
+
+int rrc_copy_epoch_apply(const struct rrc_copy_epoch *e, struct rrc_advance *a,
+			 struct rrc_error *err)
+{
+	int ret =
+		rrc_advance_calls(a, (const struct rrc_rec *const *)e->calls.list, e->calls.n, err);
+
+	/* Stacks before the pages that lie in what they have grown by. */
+	for (size_t i = 0; i < e->nstacks && !ret; i++)
+		ret = rrc_advance_stack(a, &e->stacks[i], err);
+	for (size_t i = 0; i < e->npages && !ret; i++)
+		ret = rrc_advance_page(a, e->pages[i].pid, e->pages[i].addr, e->pages[i].data, err);
+	for (size_t i = 0; i < e->nthreads && !ret; i++)
+		ret = rrc_advance_thread(a, &e->threads[i].d, e->threads[i].xsave, err);
+	return ret;
 }
 
 int rrc_copy_apply(const struct rrc_copy *c, struct rrc_advance *a, struct rrc_error *err)

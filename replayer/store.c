@@ -361,11 +361,11 @@ static int move_on(struct incoming *in, struct change *c, struct rrc_error *err)
 		ret = rrc_fail(err, EBADMSG, "a delta, and no checkpoint that it is of");
 	if (!ret && rrc_copy_full(s->copy))
 		ret = rrc_fail(err, ENOSPC, "so much has changed that a whole checkpoint is due");
-	if (!ret && s->warm)
-		ret = rrc_warm_advance(s->warm, c->log.buf, c->log.len, delta, len, err);
-	rrc_fault(RRC_FAULT_ADVANCED);
 	if (!ret && !(epoch = rrc_copy_prepare(s->copy, c->log.buf, c->log.len, delta, len, err)))
 		ret = err->code;
+	if (!ret && s->warm)
+		ret = rrc_warm_advance(s->warm, epoch, err);
+	rrc_fault(RRC_FAULT_ADVANCED);
 	if (!ret)
 		ret = make_newest(in, c, err);
 	/* Rule 3: the copy is of the newest checkpoint, or of the one before, as everything else. */

@@ -13,7 +13,6 @@
 #include <sys/wait.h>
 
 #include "advance.h"
-#include "copycalls.h"
 #include "ptrace.h"
 #include "root.h"
 #include "timens.h"
@@ -142,47 +141,14 @@ int rrc_warm_heaps(const struct rrc_warm *w, int (*tell)(void *ctx, uint32_t pid
 	return ret;
 }
 
-static int on_page(void *ctx, uint32_t pid, uint64_t addr, const uint8_t *data,
-		   struct rrc_error *err)
+int rrc_warm_advance(struct rrc_warm *w, const struct rrc_copy_epoch *e, struct rrc_error *err)
 {
-	return rrc_advance_page(ctx, pid, addr, data, err);
-}
+	struct rrc_advance *a = rrc_advance_begin(w->init, err);
+	int ret, end;
 
-static int on_thread(void *ctx, const struct rrc_delta_thread *t, const uint8_t *xsave,
-		     struct rrc_error *err)
-{
-	return rrc_advance_thread(ctx, t, xsave, err);
-}
-
-static int on_stack(void *ctx, const struct rrc_delta_stack *s, struct rrc_error *err)
-{
-	return rrc_advance_stack(ctx, s, err);
-}
-
-int rrc_warm_advance(struct rrc_warm *w, const void *log, size_t log_len, const void *delta,
-		     size_t delta_len, struct rrc_error *err)
-{
-	struct rrc_copycalls calls = { 0 };
-	struct rrc_advance *a = NULL;
-	/* Stacks before the pages that lie in what they have grown by. */
-	struct rrc_delta_reader parts[] = {
-		{ .stack = on_stack },
-		{ .page = on_page },
-		{ .thread = on_thread },
-	};
-	int ret = rrc_copycalls_read(&calls, log, log_len, err), end;
-
-	if (!ret && !(a = rrc_advance_begin(w->init, err)))
-		ret = err->code;
-	if (!ret)
-		ret = rrc_advance_calls(a, (const struct rrc_rec *const *)calls.list, calls.n, err);
-	rrc_copycalls_free(&calls);
 	if (!a)
-		return ret;
-	for (size_t i = 0; i < RRC_ARRAY_SIZE(parts) && !ret; i++) {
-		parts[i].ctx = a;
-		ret = rrc_delta_read(delta, delta_len, &parts[i], err);
-	}
+		return err->code;
+	ret = rrc_copy_epoch_apply(e, a, err);
 	end = rrc_advance_end(a, !ret, ret ? NULL : err);
 	return ret ? ret : end;
 }

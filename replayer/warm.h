@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "copy.h"
 #include "err.h"
 #include "manifest.h"
 #include "restore.h"
@@ -33,9 +34,8 @@ struct rrc_warm *rrc_warm_new(struct rrc_restore_opts *o, const char *base, cons
 int rrc_warm_heaps(const struct rrc_warm *w, int (*tell)(void *ctx, uint32_t pid, uint64_t end),
 		   void *ctx);
 
-/* One epoch: its log's calls and its delta. On an error the copy is good for nothing. */
-int rrc_warm_advance(struct rrc_warm *w, const void *log, size_t log_len, const void *delta,
-		     size_t delta_len, struct rrc_error *err);
+/* One epoch. On an error the copy is good for nothing. */
+int rrc_warm_advance(struct rrc_warm *w, const struct rrc_copy_epoch *e, struct rrc_error *err);
 
 /* Its clock is behind the primary's by so much: a restore takes a while, and its clock starts with it. ns; <= 0: it is
  * not. skew_ns: the primary's CLOCK_MONOTONIC minus ours. */

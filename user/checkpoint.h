@@ -57,7 +57,10 @@ struct rrc_checkpoint_times {
 	uint64_t whole, pause;
 	uint64_t park, scan, copy, registers;
 	uint64_t drain, rest; /* waiting for the cut beside the others; what came after it */
-	uint64_t rounds, live_pages, pages; /* pages: all that are in it */
+	uint64_t commit; /* sent, and until the receiver said that it is kept */
+	/* last: in the pause; pages: all that are in it; whole: of which not only what changed */
+	uint64_t rounds, live_pages, last_pages, pages, whole_pages;
+	uint64_t looked; /* 1: at all pages in the pause */
 };
 
 struct rrc_checkpoint {

@@ -12,6 +12,8 @@
 #include "ptrace.h"
 #include "util.h"
 
+#define MOST_LINES 48 /* a page that changed more is sent whole */
+
 static void forget_sockets(struct rrc_deltas *k)
 {
 	rrc_sockets_free(&k->sockets);
@@ -97,13 +99,82 @@ int rrc_deltas_thread(struct rrc_taking *t, const struct rrc_delta_thread *state
 	return ret ? rrc_fail(err, ret, "no memory for a delta") : 0;
 }
 
-int rrc_deltas_process(struct rrc_taking *t, uint32_t ns_pid, struct rrc_pages *pages,
-		       struct rrc_deltas_stack *has, const struct rrc_deltas_stack *now,
-		       struct rrc_error *err)
+/* Pages of a process, told apart: those that the receiver has nearly as they are, and the others. */
+struct parts {
+	struct rrc_delta_changed *changed;
+	const uint8_t **changed_data, **whole_data;
+	uint64_t *whole;
+	size_t nchanged, nwhole;
+};
+
+static int parts_new(struct parts *p, size_t n)
+{
+	p->changed = malloc((n + 1) * sizeof(*p->changed));
+	p->changed_data = malloc((n + 1) * sizeof(*p->changed_data));
+	p->whole = malloc((n + 1) * sizeof(*p->whole));
+	p->whole_data = malloc((n + 1) * sizeof(*p->whole_data));
+	return p->changed && p->changed_data && p->whole && p->whole_data ? 0 : -ENOMEM;
+}
+
+static void parts_free(struct parts *p)
+{
+	free(p->changed);
+	free(p->changed_data);
+	free(p->whole);
+	free(p->whole_data);
+}
+
+static void tell_apart(struct rrc_sent *sent, struct parts *p, uint64_t addr, const uint8_t *page)
+{
+	uint8_t *before = sent ? rrc_sent_at(sent, addr) : NULL;
+	uint64_t lines = before ? rrc_delta_differ(before, page) : 0;
+
+	if (before && !lines)
+		return; /* written, and as it was */
+	if (before && __builtin_popcountll(lines) <= MOST_LINES) {
+		for (uint64_t left = lines; left; left &= left - 1) {
+			size_t at = (size_t)__builtin_ctzll(left) * RRC_DELTA_LINE;
+
+			memcpy(before + at, page + at, RRC_DELTA_LINE);
+		}
+		p->changed[p->nchanged] = (struct rrc_delta_changed){ addr, lines };
+		p->changed_data[p->nchanged++] = page;
+		return;
+	}
+	if (sent)
+		rrc_sent_add(sent, addr, page);
+	p->whole[p->nwhole] = addr;
+	p->whole_data[p->nwhole++] = page;
+}
+
+static int add_pages(struct rrc_taking *t, uint32_t ns_pid, struct rrc_pages *pages,
+		     struct rrc_sent *sent)
 {
 	const uint8_t *const *data;
 	const uint64_t *addr;
-	size_t n;
+	struct parts parts = { 0 };
+	size_t n = rrc_pages_all(pages, &addr, &data);
+	int ret = parts_new(&parts, n);
+
+	for (size_t i = 0; i < n && !ret; i++)
+		tell_apart(sent, &parts, addr[i], data[i]);
+	if (!ret)
+		ret = rrc_delta_add_pages(t->delta, ns_pid, parts.whole, parts.whole_data,
+					  parts.nwhole);
+	if (!ret)
+		ret = rrc_delta_add_lines(t->delta, ns_pid, parts.changed, parts.changed_data,
+					  parts.nchanged);
+	t->times.pages += parts.nwhole + parts.nchanged;
+	t->times.whole_pages += parts.nwhole;
+	parts_free(&parts);
+	rrc_pages_clear(pages);
+	return ret;
+}
+
+int rrc_deltas_process(struct rrc_taking *t, uint32_t ns_pid, struct rrc_pages *pages,
+		       struct rrc_sent *sent, struct rrc_deltas_stack *has,
+		       const struct rrc_deltas_stack *now, struct rrc_error *err)
+{
 	int ret = 0;
 
 	if (now->start && now->start < has->start) {
@@ -113,11 +184,8 @@ int rrc_deltas_process(struct rrc_taking *t, uint32_t ns_pid, struct rrc_pages *
 		ret = rrc_delta_add_stack(t->delta, &s);
 	}
 	*has = *now;
-	n = rrc_pages_all(pages, &addr, &data);
-	t->times.pages += n;
 	if (!ret)
-		ret = rrc_delta_add_pages(t->delta, ns_pid, addr, data, n);
-	rrc_pages_clear(pages);
+		ret = add_pages(t, ns_pid, pages, sent);
 	return ret ? rrc_fail(err, ret, "no memory for a delta") : 0;
 }
 

@@ -6,6 +6,7 @@
 
 #include "engines.h"
 #include "pages.h"
+#include "sent.h"
 
 struct rrc_deltas {
 	const struct rrc_checkpointer_opts *o;
@@ -35,13 +36,13 @@ struct rrc_deltas_stack {
 };
 
 /* t->manifest and t->delta: begun, then all threads, then all processes, ended. A process's pages are forgotten,
- * and its stack is what the backup will have. */
+ * and its stack is what the backup will have. sent: pages as it has them; NULL: all are sent whole. */
 int rrc_deltas_begin(struct rrc_deltas *k, struct rrc_taking *t, struct rrc_error *err);
 int rrc_deltas_thread(struct rrc_taking *t, const struct rrc_delta_thread *state,
 		      const uint8_t *xsave, struct rrc_error *err);
 int rrc_deltas_process(struct rrc_taking *t, uint32_t ns_pid, struct rrc_pages *pages,
-		       struct rrc_deltas_stack *has, const struct rrc_deltas_stack *now,
-		       struct rrc_error *err);
+		       struct rrc_sent *sent, struct rrc_deltas_stack *has,
+		       const struct rrc_deltas_stack *now, struct rrc_error *err);
 int rrc_deltas_end(struct rrc_taking *t, struct rrc_error *err);
 
 /* All of a delta but the pause has time: the container's own threads come first. */

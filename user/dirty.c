@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "dirty.h"
+#include "mappedfile.h"
 #include "mappings.h"
 #include "pagecopy.h"
 #include "pagemap.h"
@@ -29,6 +30,7 @@ struct rrc_dirty {
 	struct rrc_mappings maps;
 	struct rrc_page_region *found, *there;
 	bool unmarked; /* pages without content count as written, until they are marked at the first collect */
+	bool fresh; /* watched since the last collect: nothing there is protected yet */
 };
 
 /* ---- the descriptor ---- */
@@ -136,6 +138,7 @@ static int watch(struct rrc_dirty *d, struct rrc_mapping *m)
 	if (ioctl(d->uffd, UFFDIO_REGISTER, &r) || ioctl(d->uffd, UFFDIO_UNREGISTER, &r.range) ||
 	    ioctl(d->uffd, UFFDIO_REGISTER, &r))
 		return -errno;
+	d->fresh = true;
 	return 0;
 }
 
@@ -272,6 +275,7 @@ int rrc_dirty_collect(struct rrc_dirty *d, struct rrc_pages *p, uint64_t *count,
 	long n;
 
 	*count = 0;
+	d->fresh = false;
 	do {
 		n = rrc_pagemap_written(d->pagemap, start, d->found, REGIONS);
 		if (n < 0)
@@ -297,6 +301,32 @@ int rrc_dirty_collect(struct rrc_dirty *d, struct rrc_pages *p, uint64_t *count,
 	return failed(d, ret, err);
 }
 
+bool rrc_dirty_fresh(const struct rrc_dirty *d)
+{
+	return d->fresh;
+}
+
+int rrc_dirty_pages(struct rrc_dirty *d, const uint64_t *addr, size_t n, struct rrc_pages *p,
+		    uint64_t *count, struct rrc_error *err)
+{
+	struct rrc_pagecopy c = copy_to(d, p);
+	bool unknown = false;
+	int ret = 0;
+
+	for (size_t i = 0, next; i < n && !ret; i = next) {
+		for (next = i + 1; next < n && addr[next] == addr[next - 1] + RRC_PAGE; next++)
+			;
+		unknown |= !known(d, addr[i], addr[next - 1] + RRC_PAGE);
+		ret = rrc_pagecopy_add(&c, addr[i], addr[next - 1] + RRC_PAGE);
+	}
+	if (!ret)
+		ret = rrc_pagecopy_flush(&c);
+	*count = c.count;
+	if (!ret && unknown)
+		return rrc_dirty_map(d, err);
+	return failed(d, ret, err);
+}
+
 int rrc_dirty_range(struct rrc_dirty *d, uint64_t start, uint64_t end, struct rrc_pages *p,
 		    uint64_t *count, struct rrc_error *err)
 {
@@ -311,6 +341,26 @@ int rrc_dirty_range(struct rrc_dirty *d, uint64_t start, uint64_t end, struct rr
 		ret = rrc_pagecopy_flush(&c);
 	*count = c.count;
 	return failed(d, ret, err);
+}
+
+int rrc_dirty_file(struct rrc_dirty *d, uint64_t inode, struct rrc_pages *p, struct rrc_error *err)
+{
+	uint64_t bytes = 0;
+	int ret = 0;
+
+	for (size_t i = 0; i < d->maps.n && !ret; i++) {
+		const struct rrc_mapping *m = &d->maps.map[i];
+
+		if (!m->shared || !m->inode || m->locklog ||
+		    (inode != RRC_ANY_FILE && m->inode != inode))
+			continue;
+		bytes += m->end - m->start;
+		ret = bytes > MOST_UNWATCHED
+			      ? rrc_fail(err, ENOTSUP,
+					 "much of a file is mapped that was changed by a call")
+			      : rrc_mappedfile_copy(d->pid, m, p, err);
+	}
+	return ret;
 }
 
 int rrc_dirty_unwatched(struct rrc_dirty *d, struct rrc_pages *p, uint64_t *count,

@@ -8,6 +8,7 @@
 #ifndef RRC_DIRTY_H
 #define RRC_DIRTY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -35,10 +36,22 @@ int rrc_dirty_begin(struct rrc_dirty *d, struct rrc_error *err);
 int rrc_dirty_collect(struct rrc_dirty *d, struct rrc_pages *p, uint64_t *count,
 		      struct rrc_error *err);
 
+/* These pages, by address, are as good as written; they stay so, so that the next collect finds them too. They are all
+ * that was written since the last collect if a log of faults says so (writelog.h), and nothing is fresh. */
+int rrc_dirty_pages(struct rrc_dirty *d, const uint64_t *addr, size_t n, struct rrc_pages *p,
+		    uint64_t *count, struct rrc_error *err);
+/* Some mapping came to be watched since the last collect: only another one protects it. */
+bool rrc_dirty_fresh(const struct rrc_dirty *d);
+
 /* All of [start, end) that is there is as good as written; what p has of it is forgotten. To be called after a
  * collect that knew the mappings as they are. */
 int rrc_dirty_range(struct rrc_dirty *d, uint64_t start, uint64_t end, struct rrc_pages *p,
 		    uint64_t *count, struct rrc_error *err);
+
+/* A call changed a file (RRC_ANY_FILE: some file): what of it is mapped and shared is copied as the file has it now, since
+ * no page was written. -ENOTSUP: only a whole checkpoint will do. */
+#define RRC_ANY_FILE UINT64_MAX
+int rrc_dirty_file(struct rrc_dirty *d, uint64_t inode, struct rrc_pages *p, struct rrc_error *err);
 
 /* What cannot be watched is copied whole. The process is stopped. */
 int rrc_dirty_unwatched(struct rrc_dirty *d, struct rrc_pages *p, uint64_t *count,

@@ -138,7 +138,7 @@ static int add_process(struct kfork *e, struct kfork_process *p, struct rrc_erro
 	for (size_t i = 0; i < maps->n; i++)
 		if (maps->map[i].stack)
 			now = (struct rrc_deltas_stack){ maps->map[i].start, maps->map[i].end };
-	return rrc_deltas_process(e->t, p->ns_pid, p->pages, &p->stack, &now, err);
+	return rrc_deltas_process(e->t, p->ns_pid, p->pages, NULL, &p->stack, &now, err);
 }
 
 int rrc_kfork_read(struct kfork *e, struct rrc_error *err)

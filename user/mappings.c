@@ -94,9 +94,12 @@ static const char *parse(const char *s, struct rrc_mapping *m)
 	m->prot = (uint8_t)((s[0] == 'r' ? PROT_READ : 0) | (s[1] == 'w' ? PROT_WRITE : 0) |
 			    (s[2] == 'x' ? PROT_EXEC : 0));
 	m->shared = s[3] == 's';
-	s = hex(field(s), &m->offset);
+	hex(field(s), &m->offset);
 	for (int i = 0; i < 3; i++)
 		s = field(s);
+	while (*s >= '0' && *s <= '9')
+		m->inode = m->inode * 10 + (uint64_t)(*s++ - '0');
+	s = field(s);
 	len = strcspn(s, "\n");
 	memcpy(m->name, s, rrc_min(len, sizeof(m->name) - 1));
 	for (size_t i = 0; i < RRC_ARRAY_SIZE(kernels); i++)

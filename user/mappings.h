@@ -12,7 +12,7 @@
 
 struct rrc_mapping {
 	uint64_t start, end;
-	uint64_t offset; /* in its file */
+	uint64_t offset, inode; /* of a file; 0: of none */
 	uint8_t prot; /* PROT_* */
 	bool shared;
 	bool kernels; /* [vdso], [vvar], …: not the program's */

@@ -4,7 +4,9 @@
  * (dirty.h). The next ones copy them while the container runs, round after round, and stop it only for the few
  * that are left, its registers and the cut.
  */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,8 +15,9 @@
 #include "ptrace.h"
 #include "util.h"
 
-#define FEW_PAGES 64 /* so many are left for the pause */
-#define ROUNDS	  4
+#define FEW_PAGES     64 /* so many are left for the pause */
+#define ROUNDS	      4
+#define RRC_SENT_PART 4 /* of the memory that is free at first: for pages as they were sent */
 
 static void forget_threads(struct precopy *e)
 {
@@ -32,6 +35,7 @@ static void forget(struct precopy *e)
 	for (size_t i = 0; i < e->nprocs; i++) {
 		rrc_dirty_free(e->procs[i].dirty);
 		rrc_pages_free(e->procs[i].pages);
+		rrc_sent_free(e->procs[i].sent);
 	}
 	free(e->procs);
 	e->procs = NULL;
@@ -44,17 +48,25 @@ static void *open_engine(const struct rrc_checkpointer_opts *o, struct rrc_error
 {
 	struct precopy *e = calloc(1, sizeof(*e));
 
-	if (!e)
+	if (!e) {
 		rrc_fail(err, ENOMEM, "no memory");
-	else
-		e->o = e->kept.o = o;
+		return NULL;
+	}
+	e->o = e->kept.o = o;
+	e->budget = (size_t)sysconf(_SC_AVPHYS_PAGES) / RRC_SENT_PART;
+	/* Without it all pages are looked at in each pause. */
+	if (o->changes)
+		e->log = rrc_writelog_open(o->container->pidns, NULL);
 	return e;
 }
 
 static void close_engine(void *engine)
 {
-	forget(engine);
-	free(engine);
+	struct precopy *e = engine;
+
+	forget(e);
+	rrc_writelog_free(e->log);
+	free(e);
 }
 
 /* ---- a whole checkpoint, and watching from its cut on ---- */
@@ -81,6 +93,29 @@ static int attach(void *ctx, const pid_t *tids, size_t n, struct rrc_error *err)
 	return ret;
 }
 
+/* Descriptors with O_DIRECT that were opened before all calls are in the log. */
+static int has_direct(pid_t pid)
+{
+	char path[64], line[64];
+	struct dirent *d;
+	DIR *dir;
+	unsigned int flags = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo", pid);
+	dir = opendir(path);
+	while (dir && (d = readdir(dir)) && !(flags & O_DIRECT)) {
+		rrc_autoclose int fd = openat(dirfd(dir), d->d_name, O_RDONLY | O_CLOEXEC);
+		ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
+
+		line[n > 0 ? n : 0] = 0;
+		flags = 0;
+		sscanf(line, "pos: %*u flags: %o", &flags);
+	}
+	if (dir)
+		closedir(dir);
+	return !!(flags & O_DIRECT);
+}
+
 static int watch_all(struct precopy *e, struct rrc_error *err)
 {
 	struct rrc_freeze f = { .frozen = attach, .ctx = e };
@@ -98,8 +133,11 @@ static int watch_all(struct precopy *e, struct rrc_error *err)
 		p->pid = pids[i];
 		p->ns_pid = (uint32_t)rrc_ns_tid(pids[i]);
 		p->pages = rrc_pages_new();
-		if (!p->pages)
+		p->sent = rrc_sent_new(&e->budget);
+		if (!p->pages || !p->sent)
 			return rrc_fail(err, ENOMEM, "no memory");
+		if (has_direct(p->pid))
+			rrc_changes_direct(e->o->changes);
 	}
 	ret = rrc_execwatch_freeze(e->o->watch, &f, err);
 	return ret;

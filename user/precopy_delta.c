@@ -20,7 +20,7 @@ int rrc_precopy_delta(struct precopy *e, struct rrc_error *err)
 		struct pre_process *p = &e->procs[i];
 		struct rrc_deltas_stack now = rrc_precopy_stack(p);
 
-		ret = rrc_deltas_process(t, p->ns_pid, p->pages, &p->stack, &now, err);
+		ret = rrc_deltas_process(t, p->ns_pid, p->pages, p->sent, &p->stack, &now, err);
 	}
 	return ret ? ret : rrc_deltas_end(t, err);
 }

@@ -7,12 +7,15 @@
 #include "deltas.h"
 #include "dirty.h"
 #include "execwatch.h"
+#include "sent.h"
+#include "writelog.h"
 
 struct pre_process {
 	pid_t pid;
 	uint32_t ns_pid;
 	struct rrc_dirty *dirty;
 	struct rrc_pages *pages;
+	struct rrc_sent *sent; /* in deltas on this whole checkpoint */
 	uint64_t heap_end;
 	struct rrc_deltas_stack stack; /* as the backup has it */
 };
@@ -43,12 +46,18 @@ struct precopy {
 	struct rrc_freeze freeze;
 	uint64_t pages; /* copied in this one */
 	int cut_asked;
+	size_t budget; /* of pages that are kept as they were sent */
+	struct rrc_writelog *log; /* NULL: not on this host */
+	uint64_t unseen; /* rrc_changes_unseen() when pages were protected last */
+	int looked; /* in the pause: at all pages, not only at those in the log */
 };
 
 /* All pages that were written since the last time, and of what calls gave or took; how many in *left. */
 int rrc_precopy_round(struct precopy *e, uint64_t *left, struct rrc_error *err);
-/* The latter alone, when no thread runs. */
-int rrc_precopy_ranges(struct precopy *e, struct rrc_error *err);
+/* The same in the pause, by the log of faults where that tells all. */
+int rrc_precopy_last(struct precopy *e, struct rrc_error *err);
+/* Once more, when the log of calls was read to the cut: what that says. */
+int rrc_precopy_after(struct precopy *e, struct rrc_error *err);
 
 /* All threads are stopped: the cut, the last pages, registers. For struct rrc_freeze. */
 int rrc_precopy_frozen(void *ctx, const pid_t *tids, size_t n, struct rrc_error *err);

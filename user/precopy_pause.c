@@ -73,8 +73,8 @@ static int take_locklogs(struct precopy *e, struct rrc_error *err)
 
 static int final_pages(struct precopy *e, struct rrc_error *err)
 {
-	uint64_t left, count;
-	int ret = rrc_precopy_round(e, &left, err);
+	uint64_t count;
+	int ret = rrc_precopy_last(e, err);
 
 	for (size_t i = 0; i < e->nprocs && !ret; i++)
 		ret = rrc_dirty_unwatched(e->procs[i].dirty, e->procs[i].pages, &count, err);
@@ -84,7 +84,7 @@ static int final_pages(struct precopy *e, struct rrc_error *err)
 /* What the log brought at last may say that mappings or descriptors changed: these are looked at once more. */
 static int after_cut(struct precopy *e, struct rrc_error *err)
 {
-	int ret = rrc_precopy_ranges(e, err);
+	int ret = rrc_precopy_after(e, err);
 
 	if (!ret)
 		ret = take_locklogs(e, err);
@@ -111,6 +111,8 @@ static int take_state(struct precopy *e, uint64_t began, struct rrc_error *err)
 	ret = ret ? ret : cut;
 	if (!ret)
 		ret = after_cut(e, err);
+	times->last_pages = e->pages - times->live_pages;
+	times->looked = (uint64_t)e->looked;
 	times->scan = scanned - began;
 	times->registers = registers - scanned;
 	times->drain = drained - registers;

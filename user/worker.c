@@ -164,8 +164,12 @@ static void send_it(struct rrc_worker *w, struct rrc_checkpoint *c)
 	r->times = c->times;
 	r->delta = c->delta != NULL;
 	rrc_fault(RRC_FAULT_RESUMED);
-	if (w->backup)
+	if (w->backup) {
+		uint64_t began = rrc_now_ns(CLOCK_MONOTONIC);
+
 		r->ret = rrc_backup_send_checkpoint(w->backup, c, w->dir, &r->bytes, &r->err);
+		r->times.commit = rrc_now_ns(CLOCK_MONOTONIC) - began;
+	}
 	r->refused = r->ret == -ENOTSUP;
 	if (r->ret)
 		r->again = r->delta ? RRC_AGAIN_WHOLE : RRC_AGAIN_LATER;

@@ -32,6 +32,16 @@ static int on_page(void *ctx, uint32_t pid, uint64_t addr, const uint8_t *data,
 	return 0;
 }
 
+static int on_lines(void *ctx, uint32_t pid, const struct rrc_delta_changed *c, const uint8_t *data,
+		    struct rrc_error *err)
+{
+	uint8_t page[RRC_DELTA_PAGE] = "";
+
+	rrc_delta_put_lines(page, c->lines, data);
+	must(c->lines);
+	return on_page(ctx, pid, c->addr, page, err);
+}
+
 /* A call that changes mappings, with any arguments. */
 static struct rrc_rec call(struct input *in)
 {
@@ -58,7 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				       .number = 2,
 				       .after = 1,
 				       .length = in.len };
-	struct rrc_delta_reader r = { .thread = on_thread, .page = on_page };
+	struct rrc_delta_reader r = { .thread = on_thread, .page = on_page, .lines = on_lines };
 	uint8_t *copy = malloc(sizeof(head) + in.len);
 	struct rrc_copy *c = rrc_copy_new();
 	struct rrc_error err = { 0 };

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "help.h"
@@ -21,6 +22,8 @@
 #define AREA_LEN (512ull * RRC_PAGE)
 #define OPS	 40
 #define ROUNDS	 60
+#define UNSEEN	 1 /* told instead of a place: the kernel wrote */
+#define FEW	 'f' /* asks for a round of a tenth */
 
 /* What the child did to its mappings, for the test to know as a log would. */
 struct told {
@@ -84,7 +87,7 @@ static void one_op(uint64_t *seed)
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
 	void *old;
 
-	switch (some(seed, 12)) {
+	switch (some(seed, 13)) {
 	case 0:
 		munmap((void *)at, len);
 		say(at, at + len);
@@ -125,6 +128,14 @@ static void one_op(uint64_t *seed)
 				 some(seed, 2) ? PROT_READ | PROT_WRITE : PROT_NONE);
 		}
 		break;
+	case 7: /* by the kernel, which takes no fault for it */
+		if (writable(at)) {
+			struct iovec from = { seed, sizeof(*seed) }, by = { (void *)at, 8 };
+
+			process_vm_writev(getpid(), &from, 1, &by, 1, 0);
+			say(UNSEEN, UNSEEN);
+		}
+		break;
 	default:
 		for (; len; len -= RRC_PAGE, at += RRC_PAGE)
 			if (writable(at))
@@ -161,7 +172,7 @@ static void child(uint64_t seed)
 		make_copy();
 	say(0, 0);
 	while (read(to_child[0], &c, 1) == 1) {
-		for (int i = 0; i < OPS; i++)
+		for (int i = 0; i < (c == FEW ? OPS / 10 : OPS); i++)
 			one_op(&seed);
 		if (copies)
 			make_copy();

@@ -141,7 +141,7 @@ static const void *delta(struct rrc_delta **d, pid_t pid, size_t *len)
 
 Test(advance, a_stopped_tree_becomes_what_the_log_says, .timeout = 30)
 {
-	char *dir = help_dir(), got[16] = "";
+	char *dir = help_dir(), got[16] = "", before[sizeof(guest_in)], after[sizeof(guest_in)];
 	const char *file = help_path("%s/digits", dir);
 	struct help_log l = { 0 };
 	struct rrc_error err = { 0 };
@@ -161,6 +161,7 @@ Test(advance, a_stopped_tree_becomes_what_the_log_says, .timeout = 30)
 	cr_assert_eq(rrc_copy_size(copy).calls,
 		     8u); /* what the eventfd was given and gave is one */
 	cr_assert_eq(rrc_copy_size(copy).pages, 2u);
+	cr_assert_eq(rrc_mem_read(pid, (uint64_t)guest_in, before, sizeof(before)), 0);
 	a = rrc_advance_begin(pid, &err);
 	cr_assert(a, "%s", err.msg);
 	cr_assert_eq(rrc_copy_apply(copy, a, &err), 0, "%s", err.msg);
@@ -168,6 +169,9 @@ Test(advance, a_stopped_tree_becomes_what_the_log_says, .timeout = 30)
 	/* An argument that was put in place for a call is not there afterwards. */
 	cr_assert_eq(rrc_mem_read(pid, (uint64_t)guest_digits, got, 10), 0);
 	cr_assert_str_eq(got, "0123456789");
+	/* Nor is what a call gave: memory is what the delta says, which names only what changed. */
+	cr_assert_eq(rrc_mem_read(pid, (uint64_t)guest_in, after, sizeof(after)), 0);
+	cr_assert(!memcmp(before, after, sizeof(after)));
 	/* It has not run, and does so now. */
 	p = (struct pollfd){ .fd = guest_back[0], .events = POLLIN };
 	cr_assert_eq(poll(&p, 1, 0), 0, "it ran");
@@ -183,6 +187,63 @@ Test(advance, a_stopped_tree_becomes_what_the_log_says, .timeout = 30)
 	rrc_copy_free(copy);
 	help_remove(dir);
 	free(dir);
+}
+
+/* Some lines of the page that the delta before had. */
+static int add_lines(struct rrc_copy *c, uint64_t addr, const char *text, struct rrc_error *err)
+{
+	uint8_t bytes[RRC_DELTA_PAGE] = "";
+	const uint8_t *pages[] = { bytes };
+	struct rrc_delta_changed l = { addr, 1ull << 63 | 1 };
+	struct rrc_delta *d = rrc_delta_new(3, 2);
+	size_t len;
+	const void *delta;
+	int ret;
+
+	snprintf((char *)bytes, RRC_DELTA_LINE, "%s", text);
+	cr_assert_eq(rrc_delta_add_lines(d, 1, &l, pages, 1), 0);
+	delta = rrc_delta_bytes(d, &len);
+	ret = copy_add(c, NULL, 0, delta, len, err);
+	rrc_delta_free(d);
+	return ret;
+}
+
+Test(advance, lines_are_put_into_the_page_that_is_there, .timeout = 30)
+{
+	struct rrc_error err = { 0 };
+	struct rrc_copy *copy = rrc_copy_new();
+	pid_t pid = guest_start(says_what_it_has);
+	static uint8_t bytes[RRC_DELTA_PAGE];
+	const uint8_t *pages[] = { bytes };
+	uint64_t at = (uint64_t)page;
+	struct rrc_delta *d = rrc_delta_new(2, 1);
+	struct rrc_advance *a;
+	const void *delta;
+	uint8_t got[RRC_DELTA_PAGE];
+	size_t len;
+
+	cr_assert_eq(add_lines(copy, at, "of no page", &err), -EBADMSG, "%s", err.msg);
+	memset(&err, 0, sizeof(err));
+	memset(bytes, 'a', sizeof(bytes));
+	cr_assert_eq(rrc_delta_add_pages(d, 1, &at, pages, 1), 0);
+	delta = rrc_delta_bytes(d, &len);
+	cr_assert_eq(copy_add(copy, NULL, 0, delta, len, &err), 0, "%s", err.msg);
+	cr_assert_eq(add_lines(copy, at, "right", &err), 0, "%s", err.msg);
+	cr_assert_eq(add_lines(copy, at + RRC_DELTA_PAGE, "of no page", &err), -EBADMSG);
+	memset(&err, 0, sizeof(err));
+	a = rrc_advance_begin(pid, &err);
+	cr_assert(a, "%s", err.msg);
+	cr_assert_eq(rrc_copy_apply(copy, a, &err), 0, "%s", err.msg);
+	cr_assert_eq(rrc_advance_end(a, 0, &err), 0, "%s", err.msg);
+	cr_assert_eq(rrc_mem_read(pid, at, got, sizeof(got)), 0);
+	cr_assert_str_eq((char *)got, "right");
+	for (size_t i = RRC_DELTA_LINE; i < RRC_DELTA_PAGE - RRC_DELTA_LINE; i++)
+		cr_assert_eq(got[i], 'a', "%zu", i);
+	cr_assert_eq(got[RRC_DELTA_PAGE - 1], 0);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	rrc_delta_free(d);
+	rrc_copy_free(copy);
 }
 
 Test(advance, a_call_that_goes_another_way_is_named, .timeout = 30)

@@ -11,7 +11,7 @@
 #define PAGES 2500u /* more than two sections hold */
 
 struct seen {
-	unsigned int threads, stacks, pages, zeros, wrong;
+	unsigned int threads, stacks, pages, zeros, lines, wrong;
 };
 
 static uint8_t content(uint64_t addr)
@@ -56,6 +56,40 @@ static int on_page(void *ctx, uint32_t pid, uint64_t addr, const uint8_t *data,
 	return 0;
 }
 
+/* Line i of a page is all i, in those that are sent. */
+static int on_lines(void *ctx, uint32_t pid, const struct rrc_delta_changed *c, const uint8_t *data,
+		    struct rrc_error *err)
+{
+	struct seen *s = ctx;
+	uint8_t page[RRC_DELTA_PAGE];
+
+	(void)err;
+	s->lines++;
+	s->wrong += pid != 1 || c->lines != (c->addr / RRC_DELTA_PAGE | 1ull << 63);
+	memset(page, 255, sizeof(page));
+	rrc_delta_put_lines(page, c->lines, data);
+	for (unsigned int i = 0; i < RRC_DELTA_PAGE; i++)
+		s->wrong +=
+			page[i] != (c->lines >> i / RRC_DELTA_LINE & 1 ? i / RRC_DELTA_LINE : 255);
+	return 0;
+}
+
+static void add_lines(struct rrc_delta *d)
+{
+	static uint8_t page[RRC_DELTA_PAGE];
+	static struct rrc_delta_changed list[PAGES];
+	const uint8_t *pages[PAGES];
+
+	for (unsigned int i = 0; i < RRC_DELTA_PAGE; i++)
+		page[i] = (uint8_t)(i / RRC_DELTA_LINE);
+	for (uint64_t i = 0; i < PAGES; i++) {
+		list[i] = (struct rrc_delta_changed){ (i + 1) * RRC_DELTA_PAGE,
+						      (i + 1) | 1ull << 63 };
+		pages[i] = page;
+	}
+	cr_assert_eq(rrc_delta_add_lines(d, 1, list, pages, PAGES), 0);
+}
+
 static struct rrc_delta *sample(void)
 {
 	struct rrc_delta_thread t = { .pid = 1, .tid = 7, .mask = 5, .xsave_len = 3 };
@@ -75,6 +109,7 @@ static struct rrc_delta *sample(void)
 	cr_assert_eq(rrc_delta_add_thread(d, &t, "abc"), 0);
 	cr_assert_eq(rrc_delta_add_stack(d, &st), 0);
 	cr_assert_eq(rrc_delta_add_pages(d, 1, addr, pages, PAGES), 0);
+	add_lines(d);
 	free(bytes);
 	return d;
 }
@@ -83,7 +118,7 @@ Test(delta, comes_back)
 {
 	struct rrc_delta *d = sample();
 	struct seen s = { 0 };
-	struct rrc_delta_reader r = { on_thread, on_stack, on_page, &s };
+	struct rrc_delta_reader r = { on_thread, on_stack, on_page, on_lines, &s };
 	struct rrc_error err = { 0 };
 	size_t len;
 	const void *bytes = rrc_delta_bytes(d, &len);
@@ -95,9 +130,19 @@ Test(delta, comes_back)
 	cr_assert_eq(s.stacks, 1u);
 	cr_assert_eq(s.pages, PAGES);
 	cr_assert_eq(s.zeros, PAGES / 3);
+	cr_assert_eq(s.lines, PAGES);
 	cr_assert_eq(s.wrong, 0u);
 	cr_assert_lt(len, PAGES * RRC_DELTA_PAGE / 20, "pages of one byte each pack well");
 	rrc_delta_free(d);
+}
+
+Test(delta, lines_that_differ)
+{
+	uint8_t a[RRC_DELTA_PAGE] = "", b[RRC_DELTA_PAGE] = "";
+
+	cr_assert_eq(rrc_delta_differ(a, b), 0u);
+	b[0] = b[64 * 5 + 63] = b[RRC_DELTA_PAGE - 1] = 1;
+	cr_assert_eq(rrc_delta_differ(a, b), 1ull | 1ull << 5 | 1ull << 63);
 }
 
 Test(delta, cuts_are_found)

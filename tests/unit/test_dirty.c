@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Written pages of a child that does all that a program can do to its memory, round after round: what was copied is
- * its memory, byte for byte. And the state of a thread that was stopped anywhere.
+ * its memory, byte for byte.
  */
 #include <errno.h>
-#include <sys/epoll.h>
+#include <fcntl.h>
 #include <sys/ptrace.h>
 
 #include "dirty.h"
 #include "memory.h"
-#include "threads.h"
+#include "writelog.h"
 
 static void stop(pid_t pid)
 {
@@ -30,6 +30,8 @@ static void look(struct rrc_dirty *d, struct rrc_pages *world, const struct told
 		cr_assert_eq(rrc_dirty_map(d, &err), 0, "%s", err.msg);
 	cr_assert_eq(rrc_dirty_collect(d, fresh, &count, &err), 0, "%s", err.msg);
 	for (size_t i = 0; i < n; i++) {
+		if (told[i].start == UNSEEN)
+			continue;
 		rrc_pages_drop(world, told[i].start, told[i].end);
 		cr_assert_eq(rrc_dirty_range(d, told[i].start, told[i].end, fresh, &count, &err), 0,
 			     "%s", err.msg);
@@ -38,13 +40,58 @@ static void look(struct rrc_dirty *d, struct rrc_pages *world, const struct told
 	rrc_pages_free(fresh);
 }
 
-static void all_of_it(uint64_t seed)
+/* What the log of faults has of the child since the mark, by address, into fresh. 0: it does not tell all. */
+static int by_log(struct rrc_writelog *log, struct rrc_dirty *d, pid_t pid, const struct told *told,
+		  size_t n, struct rrc_pages *fresh)
+{
+	const struct rrc_written *w;
+	struct rrc_error err = { 0 };
+	long written = rrc_writelog_take(log, &w);
+	int all = written >= 0 && !rrc_dirty_fresh(d);
+	uint64_t count;
+
+	for (size_t i = 0; i < n; i++)
+		all &= told[i].start != UNSEEN;
+	for (long i = 0; i < written && all; i++)
+		if (w[i].tid == (uint32_t)pid)
+			cr_assert_eq(rrc_dirty_pages(d, &w[i].addr, 1, fresh, &count, &err), 0,
+				     "%s", err.msg);
+	return all && !rrc_dirty_fresh(d);
+}
+
+static size_t last_look(struct rrc_writelog *log, struct rrc_dirty *d, pid_t pid,
+			struct rrc_pages *world, const struct told *told, size_t n)
+{
+	struct rrc_pages *fresh = rrc_pages_new();
+	struct rrc_error err = { 0 };
+	uint64_t count;
+	int all;
+
+	if (n)
+		cr_assert_eq(rrc_dirty_map(d, &err), 0, "%s", err.msg);
+	all = by_log(log, d, pid, told, n, fresh);
+	if (!all)
+		cr_assert_eq(rrc_dirty_collect(d, fresh, &count, &err), 0, "%s", err.msg);
+	for (size_t i = 0; i < n; i++) {
+		if (told[i].start == UNSEEN)
+			continue;
+		rrc_pages_drop(world, told[i].start, told[i].end);
+		cr_assert_eq(rrc_dirty_range(d, told[i].start, told[i].end, fresh, &count, &err), 0,
+			     "%s", err.msg);
+	}
+	keep(world, fresh);
+	rrc_pages_free(fresh);
+	return (size_t)all;
+}
+
+static void all_of_it(uint64_t seed, struct rrc_writelog *log)
 {
 	struct told told[4 * OPS];
 	struct rrc_error err = { 0 };
 	struct rrc_pages *world = rrc_pages_new();
 	struct rrc_dirty *d;
-	size_t seen = 0, n;
+	size_t seen = 0, logged = 0, n;
+	char ops = log ? FEW : 'x'; /* after few of them the log is often enough */
 	pid_t pid;
 
 	if (rrc_dirty_probe(&err))
@@ -59,16 +106,26 @@ static void all_of_it(uint64_t seed)
 	look(d, world, NULL, 0);
 	compare(pid, world, -1);
 	for (int round = 0; round < ROUNDS; round++) {
+		if (log && !(round & 1)) {
+			rrc_writelog_mark(log);
+			look(d, world, NULL, 0);
+		}
 		cr_assert_eq(ptrace(PTRACE_DETACH, pid, NULL, NULL), 0);
-		cr_assert_eq(write(to_child[1], "x", 1), 1);
+		cr_assert_eq(write(to_child[1], &ops, 1), 1);
+		if (log && round & 1)
+			rrc_writelog_mark(log);
 		if (round & 1)
 			look(d, world, NULL, 0); /* while it runs */
 		n = hear(told, RRC_ARRAY_SIZE(told));
 		stop(pid);
-		look(d, world, told, n);
+		if (log)
+			logged += last_look(log, d, pid, world, told, n);
+		else
+			look(d, world, told, n);
 		seen += compare(pid, world, round);
 	}
 	cr_assert_gt(seen, 1000u);
+	cr_assert(!log || logged, "the log was never enough");
 	rrc_dirty_free(d);
 	rrc_pages_free(world);
 	end(pid);
@@ -76,12 +133,23 @@ static void all_of_it(uint64_t seed)
 
 Test(dirty, what_was_copied_is_the_memory, .timeout = 60)
 {
-	all_of_it(1);
+	all_of_it(1, NULL);
 }
 
 Test(dirty, what_was_copied_is_the_memory_another_way, .timeout = 60)
 {
-	all_of_it(20261124);
+	all_of_it(20261124, NULL);
+}
+
+Test(dirty, and_so_it_is_by_the_log_of_faults, .timeout = 60)
+{
+	struct rrc_error err = { 0 };
+	struct rrc_writelog *log = rrc_writelog_open(rrc_pidns_ino(getpid()), &err);
+
+	cr_assert(log, "%s", err.msg);
+	for (uint64_t seed = 1; seed < 6; seed++)
+		all_of_it(seed, log);
+	rrc_writelog_free(log);
 }
 
 static void writes_three(uint64_t seed)
@@ -142,92 +210,89 @@ Test(dirty, only_what_was_written, .timeout = 30)
 	end(pid);
 }
 
-/* ---- threads ---- */
+/* ---- files ---- */
 
-Test(threads, results_that_only_the_kernel_sees)
+#define FILE_PAGES 8u
+
+/* Page 1 is written, then gone by a hole; page 2 is written by the mapping and then by a call. */
+static void punches(uint64_t how)
 {
-	static const struct {
-		long long ax, orig;
-		long long want_ax;
-		int back;
-	} t[] = {
-		{ 5, 0, 5, 0 }, /* a call that returned */
-		{ -EINTR, 232, -EINTR, 0 }, /* … and one that was broken off */
-		{ -512, 0, 0, 1 }, /* read: begins again */
-		{ -513, 202, 202, 1 },
-		{ -514, 34, 34, 1 }, /* pause */
-		{ -516, 35, -EINTR, 0 }, /* nanosleep: by restart_syscall, which a copy cannot */
-		{ -512, -1, -512, 0 }, /* not in a call: a number of the program's own */
-	};
-
-	for (size_t i = 0; i < RRC_ARRAY_SIZE(t); i++) {
-		struct user_regs_struct r = { .rax = (unsigned long long)t[i].ax,
-					      .orig_rax = (unsigned long long)t[i].orig,
-					      .rip = 1000 };
-
-		rrc_thread_normalise(&r);
-		cr_assert_eq((long long)r.rax, t[i].want_ax, "%zu", i);
-		cr_assert_eq(r.rip, 1000u - (t[i].back ? 2 : 0), "%zu", i);
-		cr_assert_eq((long long)r.orig_rax, -1, "%zu", i);
-	}
-}
-
-static void waits(uint64_t how)
-{
-	sigset_t set;
+	int fd = memfd_create("test", 0);
 	char c;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR1);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	if (how)
-		(void)!read(to_child[0], &c, 1);
-	else
-		pause();
-	_exit(1);
+	if (ftruncate(fd, FILE_PAGES * RRC_PAGE) ||
+	    mmap((void *)AREA, FILE_PAGES * RRC_PAGE, PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+		_exit(1);
+	say(0, 0);
+	while (read(to_child[0], &c, 1) == 1) {
+		if (c == 'w') {
+			fill(AREA + RRC_PAGE, 1);
+			fill(AREA + 2 * RRC_PAGE, 2);
+		} else if (how) {
+			(void)!ftruncate(fd, 2 * RRC_PAGE);
+		} else {
+			fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, RRC_PAGE,
+				  RRC_PAGE);
+			(void)!pwrite(fd, "by a call", 9, 2 * RRC_PAGE);
+		}
+		say(0, 0);
+	}
+	_exit(0);
 }
 
-static void until_in(pid_t pid, long nr)
+static void child_does(char what)
 {
-	const char *path = help_path("/proc/%d/syscall", pid);
-	long now = -1;
+	struct told told[2];
 
-	while (now != nr) {
-		FILE *f = fopen(path, "re");
-
-		cr_assert(f);
-		if (fscanf(f, "%ld", &now) != 1)
-			now = -1;
-		fclose(f);
-		sched_yield();
-	}
+	cr_assert_eq(write(to_child[1], &what, 1), 1);
+	hear(told, RRC_ARRAY_SIZE(told));
 }
 
-Test(threads, a_call_that_waits_begins_again, .timeout = 30)
+static void changed_file(uint64_t how, int want)
 {
-	static uint8_t xsave[RRC_DELTA_MAX_XSAVE];
-	static const long nr[] = { SYS_pause, SYS_read };
+	struct rrc_pages *world = rrc_pages_new(), *fresh = rrc_pages_new();
+	struct rrc_error err = { 0 };
+	struct told told[2];
+	struct rrc_dirty *d;
+	struct stat st;
+	char path[64];
+	pid_t pid;
 
-	for (uint64_t how = 0; how < 2; how++) {
-		pid_t pid = start(waits, how);
-		struct rrc_delta_thread t = { 0 };
-		uint8_t insn[2];
+	if (rrc_dirty_probe(&err))
+		cr_skip_test("%s", err.msg);
+	pid = start(punches, how);
+	hear(told, RRC_ARRAY_SIZE(told));
+	stop(pid);
+	d = rrc_dirty_new(pid, pid, &err);
+	cr_assert(d, "%s", err.msg);
+	cr_assert_eq(rrc_dirty_map(d, &err), 0, "%s", err.msg);
+	look(d, world, NULL, 0);
+	cr_assert_eq(ptrace(PTRACE_DETACH, pid, NULL, NULL), 0);
+	child_does('w');
+	look(d, world, NULL, 0);
+	child_does('c');
+	look(d, world, NULL, 0);
+	snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", pid, AREA,
+		 AREA + FILE_PAGES * RRC_PAGE);
+	cr_assert_eq(stat(path, &st), 0);
+	cr_assert_eq(rrc_dirty_file(d, st.st_ino, fresh, &err), want, "%s", err.msg);
+	keep(world, fresh);
+	stop(pid);
+	if (!want)
+		cr_assert_geq(compare(pid, world, 0), FILE_PAGES);
+	rrc_pages_free(fresh);
+	rrc_pages_free(world);
+	rrc_dirty_free(d);
+	end(pid);
+}
 
-		until_in(pid, nr[how]);
-		stop(pid);
-		cr_assert_eq(rrc_thread_pending(pid, 1), 0);
-		cr_assert_eq(rrc_thread_take(pid, &t, xsave), 0);
-		cr_assert_eq(rrc_mem_read(pid, t.regs.rip, insn, 2), 0);
-		cr_assert(insn[0] == 0x0f && insn[1] == 0x05, "not at the call");
-		cr_assert_eq((long)t.regs.rax, nr[how]);
-		cr_assert_geq(t.xsave_len, 576u);
-		cr_assert_eq(t.mask, 1ull << (SIGUSR1 - 1));
-		/* A signal that waits is seen, be it the thread's or the process's. */
-		kill(pid, SIGUSR1);
-		cr_assert_eq(rrc_thread_pending(pid, 0), 0);
-		cr_assert_eq(rrc_thread_pending(pid, 1), -EBUSY);
-		syscall(SYS_tgkill, pid, pid, SIGUSR1);
-		cr_assert_eq(rrc_thread_pending(pid, 0), -EBUSY);
-		end(pid);
-	}
+Test(dirty, a_mapped_file_that_a_call_changed, .timeout = 30)
+{
+	changed_file(0, 0);
+}
+
+Test(dirty, a_mapped_file_that_got_shorter, .timeout = 30)
+{
+	changed_file(1, -ENOTSUP);
 }

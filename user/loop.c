@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 
+#include "epoch.h"
 #include "fault.h"
 #include "log.h"
 #include "protect_int.h"
@@ -196,19 +197,53 @@ static void tell_checkpoint(struct rrc_protect *p, const struct rrc_worker_resul
 		"\"epoch\":%llu,\"pause_ms\":%.3f,\"whole_ms\":%.3f,\"bytes\":%llu,\"engine\":\"%s\","
 		"\"delta\":%s,\"pages\":%llu,\"live_pages\":%llu,\"rounds\":%llu,\"park_ms\":%.3f,"
 		"\"scan_ms\":%.3f,\"copy_ms\":%.3f,\"registers_ms\":%.3f,\"drain_ms\":%.3f,"
-		"\"rest_ms\":%.3f",
+		"\"rest_ms\":%.3f,\"last_pages\":%llu,\"looked\":%s,\"whole_pages\":%llu,"
+		"\"commit_ms\":%.3f,\"next_ms\":%.1f",
 		(unsigned long long)r->number, (double)t->pause / 1e6, (double)t->whole / 1e6,
 		(unsigned long long)r->bytes, p->engine->name, r->delta ? "true" : "false",
 		(unsigned long long)t->pages, (unsigned long long)t->live_pages,
 		(unsigned long long)t->rounds, (double)t->park / 1e6, (double)t->scan / 1e6,
 		(double)t->copy / 1e6, (double)t->registers / 1e6, (double)t->drain / 1e6,
-		(double)t->rest / 1e6);
-	if (!r->delta || p->lengthened || now - p->began <= p->epoch_ns)
+		(double)t->rest / 1e6, (unsigned long long)t->last_pages,
+		t->looked ? "true" : "false", (unsigned long long)t->whole_pages,
+		(double)t->commit / 1e6, (double)p->epoch_ns / 1e6);
+	if (!r->delta || p->lengthened || p->o->recovery_ns || now - p->began <= p->epoch_ns)
 		return;
 	p->lengthened = 1;
 	rrc_log(RRC_LOG_WARN,
 		"%s: a checkpoint took %llu ms: epochs get longer than asked for, the container runs on",
 		p->name, (unsigned long long)(now - p->began) / 1000000u);
+}
+
+static struct rrc_epoch_seen seen(const struct rrc_protect *p, uint64_t now)
+{
+	uint64_t records = rrc_collector_stats(p->collector)->records;
+
+	return (struct rrc_epoch_seen){ .epoch_ns = p->epoch_ns,
+					.took_ns = p->took_ns,
+					.records = records - p->counted,
+					.over_ns = now - p->counted_at };
+}
+
+/* By what the last epoch had (--epoch auto). Whole checkpoints keep their own. */
+static void choose_epoch(struct rrc_protect *p, const struct rrc_worker_result *r, uint64_t now)
+{
+	struct rrc_epoch_seen s;
+
+	p->took_ns = now - p->began;
+	s = seen(p, now);
+	if (p->o->recovery_ns && r->delta && p->counted_at)
+		p->epoch_ns = rrc_epoch_choose(p->o->recovery_ns, p->backup.silence_ns, &s);
+	p->counted = rrc_collector_stats(p->collector)->records;
+	p->counted_at = now;
+}
+
+static int epoch_over(const struct rrc_protect *p, uint64_t now)
+{
+	struct rrc_epoch_seen s = seen(p, now);
+
+	return p->o->recovery_ns && p->deltas &&
+	       rrc_epoch_over(p->o->recovery_ns, p->backup.silence_ns, &s);
 }
 
 static void on_checkpoint(struct rrc_protect *p, const struct rrc_worker_result *r)
@@ -230,6 +265,7 @@ static void on_checkpoint(struct rrc_protect *p, const struct rrc_worker_result 
 	if (!r->delta)
 		p->whole_began = p->began;
 	rrc_collector_committed(p->collector, r->cut_pos);
+	choose_epoch(p, r, now);
 	tell_checkpoint(p, r, now);
 	if (p->state != RRC_STATE_PROTECTED && (p->have_backup || p->out))
 		became_protected(p, now);
@@ -254,7 +290,7 @@ static int checkpoint_due(const struct rrc_protect *p, uint64_t now)
 	if (p->deltas && rrc_changes_whole(p->changes, NULL, NULL) &&
 	    now - p->whole_began < p->whole_ns)
 		return 0;
-	return p->epoch_ns && now - p->began >= p->epoch_ns;
+	return (p->epoch_ns && now - p->began >= p->epoch_ns) || epoch_over(p, now);
 }
 
 void rrc_protect_status(struct rrc_protect *p, uint64_t now)

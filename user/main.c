@@ -8,6 +8,7 @@
 
 #include "check.h"
 #include "container.h"
+#include "epoch.h"
 #include "host.h"
 #include "fault.h"
 #include "log.h"
@@ -51,7 +52,7 @@ static const struct argp_option options[] = {
 	  2 },
 	{ "epoch", OPT_EPOCH, "TIME", 0,
 	  "Between checkpoints: 50ms, 2s (default 100ms where only changes are copied, else 1s; with -o "
-	  "where needed)",
+	  "where needed); auto, auto:2s: as long as a recovery stays under that (1s)",
 	  2 },
 	{ "checkpoint-engine", OPT_ENGINE, "ENGINE", 0,
 	  "precopy: what changed is copied while the container runs (Linux 6.7); kfork: out of a copy on "
@@ -120,6 +121,18 @@ static int parse_time(const char *text, uint64_t *ns)
 	return 0;
 }
 
+/* A time, or "auto" with a limit behind it. */
+static int parse_epoch(const char *text, struct rrc_options *o)
+{
+	if (strncmp(text, "auto", 4))
+		return parse_time(text, &o->epoch_ns);
+	o->epoch_ns = RRC_EPOCH_CHOOSE;
+	o->recovery_ns = RRC_EPOCH_LIMIT_NS;
+	if (!text[4])
+		return 0;
+	return text[4] == ':' ? parse_time(text + 5, &o->recovery_ns) : -EINVAL;
+}
+
 static error_t parse_opt(int key, char *arg, struct argp_state *st)
 {
 	struct cli *c = st->input;
@@ -146,8 +159,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *st)
 		o->mode = strcmp(arg, "passive") ? RRC_MODE_HYBRID : RRC_MODE_PASSIVE;
 		break;
 	case OPT_EPOCH:
-		if (parse_time(arg, &o->epoch_ns))
-			argp_error(st, "--epoch %s: a time such as 500ms or 2s", arg);
+		if (parse_epoch(arg, o))
+			argp_error(st, "--epoch %s: a time such as 500ms or 2s, auto, or auto:TIME",
+				   arg);
 		break;
 	case OPT_ENGINE:
 		o->engine = arg;
@@ -219,6 +233,8 @@ static void check_usage(const struct argp *argp, const struct cli *c, char *argv
 		wrong = "name one container (--container ID), process (--pid PID) or command (-- CMD)";
 	else if (!!o->backup + !!o->out != 1)
 		wrong = "say where it goes: --backup HOST:PORT or -o DIR";
+	else if (o->recovery_ns && !o->backup)
+		wrong = "--epoch auto is for recovery, so it goes with --backup";
 	else if (o->mode == RRC_MODE_PASSIVE && o->out)
 		wrong = "--mode passive records nothing, so it goes with --backup";
 	if (!wrong)

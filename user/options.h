@@ -29,6 +29,8 @@ struct rrc_options {
 	const char *engine; /* that takes checkpoints; NULL: the best that there is */
 	uint64_t epoch_ns; /* 0: checkpoints only where a barrier asks for one */
 #define RRC_EPOCH_CHOOSE UINT64_MAX
+	uint64_t
+		recovery_ns; /* --epoch auto: epochs are as long as a recovery takes no longer than this; 0: not */
 	bool json;
 	bool no_gate; /* record and send, hold nothing: to measure what recording costs */
 	bool no_preload; /* the command is started without the in-process recorder */

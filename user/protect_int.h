@@ -58,6 +58,8 @@ struct rrc_protect {
 	uint64_t whole_began; /* … and the newest whole one */
 	int whole_due; /* a delta failed: at once */
 	unsigned int refused; /* deltas in a row that the backup did not want, or that failed */
+	uint64_t counted_at, counted,
+		took_ns; /* at the last commit: when, records; how long it took */
 	int lengthened; /* said that checkpoints take longer than an epoch */
 	uint64_t retry_at; /* a failed checkpoint is not tried again before */
 	int first; /* the receiver has nothing yet */

@@ -3,7 +3,7 @@
 #
 # Checkpoints that are only what changed, and the copy that they keep warm: they come, a birth in between makes
 # one of them whole and the next are deltas again, and a failover goes on with the copy, or, with --cold,
-# restores and makes all again. RRC_DELTA_FAULTS: how many failures at numbered places of a checkpoint.
+# restores and makes all again. How long epochs are by themselves. RRC_DELTA_FAULTS: how many failures at numbered places of a checkpoint.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -56,9 +56,28 @@ goes_on() { # WARM REPLAY-OPTIONS…: true or false
 	grep '"event": *"live"' "$(backup)" | grep -q "\"warm\": *$warm"
 }
 
+# next_ms: how long the epoch is that the last checkpoint began.
+next_ms() { grep '"event": *"checkpoint"' "$(trace)" | tail -n 1 | sed 's/.*"next_ms": *\([0-9]*\).*/\1/'; }
+
+# With nothing to do an epoch becomes long, and under load a short one within the limit; a failover then is good.
+chooses_epochs() {
+	local i idle busy after
+	start && "$LAB" protect srv --epoch=auto:700ms || return 1
+	for ((i = 0; i < 300 && $(next_ms) < 2000; i++)); do sleep 0.05; done
+	idle=$(next_ms)
+	"$LAB" client -- redis-benchmark -h "$addr" -t set -n 100000 -c 20 -P 4 -q > /dev/null || return 1
+	busy=$(next_ms)
+	echo "idle: $idle ms, under load: $busy ms"
+	(( idle >= 2000 && busy < 600 )) || return 1
+	after=$("$LAB" client -- redis-cli -h "$addr" incr key) || return 1
+	"$LAB" fail primary srv && "$LAB" wait-live srv || return 1
+	(( $("$LAB" client -- redis-cli -h "$addr" incr key) == after + 1 ))
+}
+
 "$BIN/rrc-trace" --help | grep -q checkpoint-engine || skip_all "no engine makes deltas here"
 check "deltas keep a copy warm, and a failover goes on with it" goes_on true
 check "a cold backup restores, and makes all again" goes_on false --replay --cold
+check "an epoch is as long as a recovery may be" chooses_epochs
 clean_up
 campaign_case "a replay that diverged is made again, from the images" --server memcached --fail primary --again \
 	--runs 2 --seed 1

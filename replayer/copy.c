@@ -391,6 +391,11 @@ void rrc_copy_take(struct rrc_copy *c, struct rrc_copy_epoch *e)
 	rrc_copy_drop(e);
 }
 
+size_t rrc_copy_epoch_calls(const struct rrc_copy_epoch *e)
+{
+	return e->calls.n;
+}
+
 int rrc_copy_epoch_apply(const struct rrc_copy_epoch *e, struct rrc_advance *a,
 			 struct rrc_error *err)
 {

@@ -31,6 +31,9 @@ struct rrc_copy_epoch *rrc_copy_prepare(struct rrc_copy *c, const void *log, siz
 void rrc_copy_take(struct rrc_copy *c, struct rrc_copy_epoch *e);
 void rrc_copy_drop(struct rrc_copy_epoch *e); /* NULL is fine */
 
+/* How many calls it has that are to be made again. */
+size_t rrc_copy_epoch_calls(const struct rrc_copy_epoch *e);
+
 /* Brings a tree from the newest checkpoint to that of the epoch. */
 int rrc_copy_epoch_apply(const struct rrc_copy_epoch *e, struct rrc_advance *a,
 			 struct rrc_error *err);

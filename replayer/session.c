@@ -36,6 +36,7 @@ struct rrc_session *rrc_session_new(const struct rrc_daemon_opts *o, const struc
 	s->lease_ns = s->silence_ns * 2 / 3;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->commit, NULL);
+	pthread_cond_init(&s->warmed, NULL);
 	s->conns = rrc_conns_new();
 	s->copy = rrc_copy_new();
 	if (!s->conns || !s->copy ||

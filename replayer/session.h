@@ -53,6 +53,8 @@ struct rrc_session {
 	char ckpt[PATH_MAX]; /* … its directory */
 	struct rrc_copy *copy; /* … and what came after it */
 	struct rrc_warm *warm; /* NULL: a failover restores */
+	int warming; /* it is being restored; base and ckpt stay as they are */
+	pthread_cond_t warmed; /* … and is no more */
 	struct rrc_conns *conns; /* at its cut */
 	bool conns_lost; /* … or nowhere: memory was short */
 	int users; /* threads that hold it */

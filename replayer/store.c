@@ -16,9 +16,9 @@
 #include "reborn.h"
 #include "session.h"
 #include "util.h"
+#include "warming.h"
 
-#define RRC_BULK_WAIT_MS  (-1)
-#define RRC_CLOCK_LEAD_NS 60000000ull /* what a restore takes until the copy's clock runs */
+#define RRC_BULK_WAIT_MS (-1)
 
 /* A checkpoint that is coming in. */
 struct incoming {
@@ -325,7 +325,8 @@ static int replace_base(struct incoming *in, struct change *c, struct rrc_error 
 
 	snprintf(layer, sizeof(layer), "%s/layer", s->dir);
 	snprintf(old, sizeof(old), "%s", s->ckpt);
-	/* It stands on the layer that changes now. */
+	/* It is made of files, and stands on a layer, that change now. */
+	rrc_warming_wait(s);
 	rrc_warm_free(s->warm);
 	s->warm = NULL;
 	if (!ret && rrc_manifest_info(in->manifest)->flags & RRC_MANIFEST_OWN_ROOT)
@@ -347,6 +348,26 @@ static int replace_base(struct incoming *in, struct change *c, struct rrc_error 
 	return 0;
 }
 
+/* While the warm copy is being restored only what needs no calls is taken (rule 3: one that goes another way is to be
+ * found while the checkpoint before is there), and it is brought on later; anything else waits for it. */
+static int prepare_epoch(struct rrc_session *s, struct change *c, const void *delta, size_t len,
+			 struct rrc_copy_epoch **epoch, struct rrc_error *err)
+{
+	*epoch = rrc_copy_prepare(s->copy, c->log.buf, c->log.len, delta, len, err);
+	if (s->warming && (!*epoch || rrc_copy_epoch_calls(*epoch))) {
+		rrc_copy_drop(*epoch);
+		rrc_warming_wait(s);
+		memset(err, 0, sizeof(*err));
+		*epoch = rrc_copy_prepare(s->copy, c->log.buf, c->log.len, delta, len, err);
+	}
+	if (*epoch && s->ended) {
+		rrc_copy_drop(*epoch);
+		*epoch = NULL;
+		return rrc_fail(err, ESHUTDOWN, "the log has ended");
+	}
+	return *epoch ? 0 : err->code;
+}
+
 /* The checkpoint before moves on. Whatever fails leaves that one as it was, at worst without its warm copy. */
 static int move_on(struct incoming *in, struct change *c, struct rrc_error *err)
 {
@@ -361,8 +382,8 @@ static int move_on(struct incoming *in, struct change *c, struct rrc_error *err)
 		ret = rrc_fail(err, EBADMSG, "a delta, and no checkpoint that it is of");
 	if (!ret && rrc_copy_full(s->copy))
 		ret = rrc_fail(err, ENOSPC, "so much has changed that a whole checkpoint is due");
-	if (!ret && !(epoch = rrc_copy_prepare(s->copy, c->log.buf, c->log.len, delta, len, err)))
-		ret = err->code;
+	if (!ret)
+		ret = prepare_epoch(s, c, delta, len, &epoch, err);
 	if (!ret && s->warm)
 		ret = rrc_warm_advance(s->warm, epoch, err);
 	rrc_fault(RRC_FAULT_ADVANCED);
@@ -407,63 +428,6 @@ static int commit(struct incoming *in, const struct rrc_frame *f, struct rrc_err
 	pthread_mutex_unlock(&s->commit);
 	change_free(&c);
 	return ret;
-}
-
-static int note_heap(void *ctx, uint32_t pid, uint64_t end)
-{
-	return rrc_copy_heap(ctx, pid, end);
-}
-
-/* Its clock must not be behind the primary's, and starts somewhere in the middle of the restore. */
-static struct rrc_warm *restore_warm(const struct rrc_session *s, struct rrc_restore_opts *ro,
-				     const char *layer, struct rrc_error *err)
-{
-	uint64_t lead = RRC_CLOCK_LEAD_NS;
-	struct rrc_warm *w = NULL;
-
-	for (int try = 0; try < 2; try++) {
-		int64_t behind;
-
-		ro->now_ns = rrc_now_ns(CLOCK_MONOTONIC) + (uint64_t)s->skew_ns + lead;
-		w = rrc_warm_new(ro, s->o->rootfs, layer, err);
-		behind = w ? rrc_warm_behind(w, s->skew_ns) : 0;
-		if (behind <= 0 || try)
-			break;
-		/* This host is that slow today. */
-		rrc_warm_free(w);
-		lead += 2 * (uint64_t)behind;
-	}
-	return w;
-}
-
-/* After the answer, since it takes as long as a restore. A failover waits at the lock meanwhile: what it would
- * have to do is being done. */
-static void warm_up(struct rrc_session *s)
-{
-	const struct rrc_manifest_info *info = rrc_manifest_info(s->base);
-	char work[PATH_MAX], layer[PATH_MAX];
-	struct rrc_restore_opts ro = {
-		.criu = s->o->criu,
-		.manifest = s->base,
-		.dir = s->ckpt,
-		.work = work,
-		.netns = s->netns,
-	};
-	struct rrc_error err = { 0 };
-
-	if (s->o->cold || s->warm || !s->net_ready || info->flags & RRC_MANIFEST_PASSIVE)
-		return;
-	snprintf(work, sizeof(work), "%s/warm-%llu", s->dir, (unsigned long long)info->number);
-	snprintf(layer, sizeof(layer), "%s/layer", s->dir);
-	pthread_mutex_lock(&s->commit);
-	if (!s->ended) {
-		s->warm = restore_warm(s, &ro, layer, &err);
-		if (s->warm)
-			rrc_warm_heaps(s->warm, note_heap, s->copy);
-	}
-	pthread_mutex_unlock(&s->commit);
-	if (err.code)
-		rrc_log(RRC_LOG_WARN, "%s: a failover will have to restore: %s", s->name, err.msg);
 }
 
 /* The newest one, and what it costs this host. */
@@ -519,7 +483,7 @@ static int one_frame(struct incoming *in, struct rrc_link *bulk, struct rrc_erro
 		ret = rrc_link_send(bulk, RRC_FRAME_COMMITTED, NULL, 0, 0, f.aux);
 		rrc_fault(RRC_FAULT_ANSWERED);
 		if (!ret)
-			warm_up(in->s);
+			rrc_warming_start(in->s);
 		return ret;
 	default:
 		return rrc_fail(err, EPROTO, "a frame of type %u on the bulk connection", f.type);
@@ -533,6 +497,9 @@ void rrc_session_serve_bulk(struct rrc_session *s, struct rrc_link *bulk)
 
 	while (in.sum && !one_frame(&in, bulk, &err))
 		;
+	pthread_mutex_lock(&s->commit);
+	rrc_warming_wait(s);
+	pthread_mutex_unlock(&s->commit);
 	/* Whatever was wrong, the newest checkpoint is the one before: the other end hears why. */
 	if (err.code && err.code != -ECONNRESET) {
 		rrc_log(RRC_LOG_WARN, "%s: %s", s->name, err.msg);

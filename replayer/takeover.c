@@ -21,6 +21,7 @@
 #include "root.h"
 #include "takeover.h"
 #include "util.h"
+#include "warming.h"
 
 #define RRC_MARGIN_NS	  5000000ull /* between the end of the lease and our first packet */
 #define RRC_ANNOUNCEMENTS 6
@@ -331,6 +332,8 @@ int rrc_takeover(struct rrc_session *s, struct rrc_error *err)
 	/* Rule 7: we acknowledge no more; whoever still hears us must never speak again. */
 	rrc_link_send(&s->log, RRC_FRAME_TAKEOVER, NULL, 0, s->end_pos, 0);
 	pthread_mutex_lock(&s->commit);
+	/* What we would have to do is being done. */
+	rrc_warming_wait(s);
 	pid = fork();
 	if (!pid)
 		_exit(in_child(s, err) ? 1 : 0);

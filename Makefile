@@ -178,6 +178,11 @@ $(RECORDER_TOOLS): $(B)/tests/%: tests/%.c tests/bench/spawn.h $(RECORDER_OBJ) $
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -Iuser $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(LDLIBS) $(JSON_LIBS)
 
+$(B)/tests/e2e/frames: tests/e2e/frames.c tests/bench/spawn.h $(B)/user/libuser.a $(B)/lib/librrc.a
+	$(call say,TOOL,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -Iuser $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(LDLIBS) $(JSON_LIBS)
+
 KMOD_TOOLS := $(filter $(B)/tests/kmod/%,$(TOOLS))
 $(KMOD_TOOLS): $(B)/tests/%: tests/%.c $(wildcard tests/kmod/*.h) kmod-fork/rrc_fork.h
 	$(call say,TOOL,$@)

@@ -36,7 +36,8 @@ enum rrc_rec_kind {
 	RRC_REC_CONN, /* a TCP connection is established: struct rrc_rec_conn */
 	RRC_REC_CONN_STATE, /* obj changed state: args[0] = old, args[1] = new (TCP_*) */
 	RRC_REC_CUT, /* by the collector: a checkpoint was taken here; args[0] = its number */
-	RRC_REC_LOST, /* by the collector: ret records are missing before this place */
+	RRC_REC_LOST, /* by the collector: ret records are missing, somewhere in the args[0] bytes of records
+				 * before this place */
 	RRC_REC_LOCKS, /* by the collector: what thread slot args[0] of process pid did since it said so
 				 * last (lib/locklog.h): args[1] = ops, args[2] = done, args[3] = which
 				 * area, args[4] = 1 if a program brought it that was executed

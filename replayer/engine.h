@@ -68,8 +68,8 @@ struct rrc_engine_report {
 
 struct rrc_engine;
 
-/* A run ends before the first record of which this is true. */
-bool rrc_log_ends(const struct rrc_rec *rec);
+/* Where in the log (bytes of whole records) a run ends: before what cannot be replayed; len if all can be. */
+size_t rrc_log_end(const uint8_t *log, size_t len);
 
 /* Seizes the tree whose root is init (as seen from here): restored in a group stop, or stopped by the
  * caller's SIGSTOP. The log's records start right after the cut; they must stay where they are. */

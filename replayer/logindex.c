@@ -104,13 +104,30 @@ static int count_records(struct rrc_engine *e, struct rrc_error *err)
 }
 
 /* What cannot be replayed ends the replay before it (rule 4): nothing that came of it was let out. */
-bool rrc_log_ends(const struct rrc_rec *rec)
+static bool ends(const struct rrc_rec *rec)
 {
 	/* A cut does not: it is of a checkpoint that was not committed when the primary died. */
 	if (rec->kind == RRC_REC_LOST)
 		return true;
 	return rec->flags &
 	       (RRC_F_BARRIER | RRC_F_FAULT | RRC_F_TRUNC | RRC_F_UNPATCHED | RRC_F_COMPAT);
+}
+
+size_t rrc_log_end(const uint8_t *log, size_t len)
+{
+	const struct rrc_rec *rec;
+	size_t off = 0, end = len;
+
+	while ((rec = rrc_reclog_next(log, len, &off, NULL))) {
+		size_t at = (size_t)((const uint8_t *)rec - log);
+
+		/* What is missing may do so anywhere in what was taken in with it. */
+		if (rec->kind == RRC_REC_LOST)
+			at -= rrc_min(at, rec->args[0]);
+		if (ends(rec))
+			end = rrc_min(end, at);
+	}
+	return end;
 }
 
 static int chain(struct tails *tails, uint32_t tid, uint32_t i, uint32_t *slot)
@@ -130,7 +147,7 @@ static int chain(struct tails *tails, uint32_t tid, uint32_t i, uint32_t *slot)
 int rrc_log_index(struct rrc_engine *e, struct rrc_error *err)
 {
 	rrc_autofree struct tails *tails = calloc(1, sizeof(*tails));
-	size_t off = 0, i = 0, births = 0;
+	size_t off = 0, i = 0, births = 0, end;
 	const struct rrc_rec *rec;
 	int r;
 
@@ -138,10 +155,11 @@ int rrc_log_index(struct rrc_engine *e, struct rrc_error *err)
 	if (r)
 		return r;
 	e->end = e->n;
+	end = rrc_log_end(e->log, e->len);
 	while ((rec = rrc_reclog_next(e->log, e->len, &off, NULL))) {
 		e->off[i] = (uint64_t)((const uint8_t *)rec - e->log);
 		e->next[i] = RRC_NO_REC;
-		if (e->end == e->n && rrc_log_ends(rec)) {
+		if (e->end == e->n && e->off[i] >= end) {
 			e->end = i;
 			e->rep.barrier_at = e->off[i];
 		}

@@ -45,16 +45,16 @@ static int load_log(struct takeover *t, struct rrc_error *err)
 {
 	struct rrc_session *s = t->s;
 	const struct rrc_rec *rec;
-	bool over = false; /* from here on nothing is re-executed */
-	size_t off = 0;
+	size_t off = 0, end;
 	int ret = s->conns_lost ? rrc_fail(err, ENODATA, "the table of connections was lost") : 0;
 
 	for (size_t i = 0; i < s->nkept && !ret; i++)
 		ret = rrc_epoch_log_add(&t->log, &s->kept[i].head, s->kept[i].payload, err);
-	while (!ret && (rec = rrc_reclog_next(t->log.buf, t->log.len, &off, err))) {
-		over |= rrc_log_ends(rec);
-		ret = (over ? rrc_conns_apply_outside : rrc_conns_apply)(s->conns, rec, err);
-	}
+	end = rrc_log_end(t->log.buf, t->log.len); /* from there on nothing is re-executed */
+	while (!ret && (rec = rrc_reclog_next(t->log.buf, t->log.len, &off, err)))
+		ret = ((const uint8_t *)rec - t->log.buf < (ptrdiff_t)end
+			       ? rrc_conns_apply
+			       : rrc_conns_apply_outside)(s->conns, rec, err);
 	return ret;
 }
 

@@ -114,15 +114,15 @@ static void barrier(struct rrc_collector *c, const struct rrc_rec *rec)
 {
 	int call =
 		(rec->kind == RRC_REC_SYSCALL || rec->kind == RRC_REC_ENTER) && rec->nr < RRC_NSYS;
-	uint64_t *first = &c->barrier_after_cut;
+	uint64_t at = rec->kind == RRC_REC_LOST ? c->pos - rec->args[0] : c->pos;
 
 	c->stats.barriers++;
 	if (call)
 		c->stats.call_barriers[rec->nr]++;
 	else if (rec->kind < RRC_REC_KINDS)
 		c->stats.kind_barriers[rec->kind]++;
-	if (*first == RRC_NO_BARRIER) {
-		*first = c->pos;
+	if (at < c->barrier_after_cut) {
+		c->barrier_after_cut = at;
 		c->barrier_nr = rec->nr;
 	}
 }
@@ -155,15 +155,8 @@ static void note_restart(struct rrc_collector *c, const struct rrc_rec *rec)
 
 static int append(struct rrc_collector *c, const struct rrc_rec *rec)
 {
-	uint8_t *at;
+	uint8_t *at = room(c, rec->size);
 
-	if (c->len + rec->size > RRC_BATCH) {
-		int ret = flush(c);
-
-		if (ret)
-			return ret;
-	}
-	at = room(c, rec->size);
 	if (!at)
 		return -ENOMEM;
 	memcpy(at, rec, rec->size);
@@ -186,14 +179,32 @@ static int may_change_files(const struct rrc_rec *rec)
 		rec->fdkind == RRC_FD_NONE);
 }
 
+static int on_locks(void *ctx, const struct rrc_rec *rec)
+{
+	return append(ctx, rec);
+}
+
+/*
+ * A frame is what the backup has or has not: the lock log of its calls is in it (rule 1). Threads write theirs
+ * before they make the call, so what is read now has it; all rings together are less than half of what a frame may hold.
+ */
+static int close_frame(struct rrc_collector *c)
+{
+	int ret = rrc_locks_drain(c->locks, on_locks, c);
+
+	return ret ? ret : flush(c);
+}
+
 static int on_record(void *ctx, const struct rrc_rec *rec)
 {
 	struct rrc_collector *c = ctx;
-	int ret;
+	int ret = 0;
 
 	if (rec->kind == RRC_REC_SYSCALL && rec->nr == SYS_sendfile && rec->ret > 0)
-		ret = append(c, rrc_sendfile_complete(c->sendfile, rec));
-	else
+		rec = rrc_sendfile_complete(c->sendfile, rec);
+	if (c->len + rec->size > RRC_BATCH)
+		ret = close_frame(c);
+	if (!ret)
 		ret = append(c, rec);
 	if (ret && !c->failed)
 		c->failed = ret;
@@ -210,11 +221,6 @@ static int on_record(void *ctx, const struct rrc_rec *rec)
 	    rec->args[2] & PROT_WRITE && rec->args[3] & MAP_SHARED)
 		c->files_mapped = 1;
 	return 0;
-}
-
-static int on_locks(void *ctx, const struct rrc_rec *rec)
-{
-	return append(ctx, rec);
 }
 
 static int append_made(struct rrc_collector *c, enum rrc_rec_kind kind, uint64_t arg, int64_t ret,
@@ -234,8 +240,8 @@ static int append_made(struct rrc_collector *c, enum rrc_rec_kind kind, uint64_t
 
 static int take_in(struct rrc_collector *c, uint64_t stamp)
 {
+	uint64_t lost, from = c->pos;
 	struct rrc_stats stats;
-	uint64_t lost;
 	int ret;
 
 	c->stamp = stamp;
@@ -251,7 +257,7 @@ static int take_in(struct rrc_collector *c, uint64_t stamp)
 	lost = stats.lost + rrc_locks_lost(c->locks);
 	if (lost != c->lost_seen) {
 		/* Rule 4: something is missing; it may lie before any record that we took in. */
-		ret = append_made(c, RRC_REC_LOST, 0, (int64_t)(lost - c->lost_seen),
+		ret = append_made(c, RRC_REC_LOST, c->pos - from, (int64_t)(lost - c->lost_seen),
 				  RRC_F_BARRIER);
 		c->stats.lost += lost - c->lost_seen;
 		c->lost_seen = lost;

@@ -104,6 +104,33 @@ Test(logindex, ends_before_what_cannot_be_replayed)
 	drop(&x);
 }
 
+/* What is missing may do so anywhere in what came with the word of it; that may be more than there is. */
+Test(logindex, ends_where_what_is_missing_may_have_been)
+{
+	static const struct {
+		uint64_t back;
+		size_t end;
+	} cases[] = { { 0, 3 },
+		      { sizeof(struct rrc_rec), 2 },
+		      { 2 * sizeof(struct rrc_rec) - 8, 2 },
+		      { 3 * sizeof(struct rrc_rec), 0 },
+		      { UINT64_MAX, 0 } };
+	struct rrc_error err = { 0 };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct indexed x;
+
+		start(&x);
+		death(&x, 1);
+		death(&x, 2);
+		death(&x, 3);
+		help_rec(&x.l, RRC_REC_LOST, 0)->args[0] = cases[i].back;
+		cr_assert_eq(make_index(&x, &err), 0, "%s", err.msg);
+		cr_assert(x.e.n == 4 && x.e.end == cases[i].end, "case %zu: %zu", i, x.e.end);
+		drop(&x);
+	}
+}
+
 Test(logindex, a_damaged_log_is_refused)
 {
 	struct rrc_error err = { 0 };

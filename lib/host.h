@@ -43,6 +43,7 @@ int rrc_host_pagemap_scan(void);
 int rrc_host_uffd_wp_async(void);
 int rrc_host_ptrace(void); /* a child can be seized and stopped */
 int rrc_host_mem_write(void); /* read-only memory of a child can be written */
+int rrc_host_vdso_clock(void); /* programs read the clock without a call */
 int rrc_host_fork_module(void); /* kmod-fork is loaded */
 
 /* Names of the capabilities that are needed and that this process lacks, "" if none. */

@@ -151,6 +151,19 @@ static void check_uffd(struct answer *a)
 	say(a, "userfaultfd WP_ASYNC");
 }
 
+static void check_clock(struct answer *a)
+{
+	rrc_autofclose FILE *f =
+		fopen("/sys/devices/system/clocksource/clocksource0/current_clocksource", "re");
+	char name[64] = "unknown";
+
+	a->state = rrc_host_vdso_clock();
+	if (f && fgets(name, sizeof(name), f))
+		name[strcspn(name, "\n")] = 0;
+	say(a, "clock source %s%s", name,
+	    a->state ? "" : ": programs with threads cannot be recorded");
+}
+
 static void check_module(struct answer *a)
 {
 	a->state = rrc_host_fork_module();
@@ -212,6 +225,7 @@ static const struct row {
 	{ "write tracking", OPTIONAL, check_uffd, "a kernel from 6.7 on with CONFIG_USERFAULTFD",
 	  1 },
 	{ "accept queue", OPTIONAL, check_reqsk, "a kernel from 6.9 on", 0 },
+	{ "clock", OPTIONAL, check_clock, "boot with clocksource=tsc tsc=reliable", 0 },
 	{ "fork module", OPTIONAL, check_module,
 	  "make kmod, and load build/kmod/rrc_fork.ko: for kernels below 6.7", 0 },
 	{ "cgroups", OPTIONAL, check_cgroups, "", 0 },

@@ -12,12 +12,15 @@
 #include <sys/timerfd.h>
 
 #include "explain.h"
+#include "host.h"
+#include "locklog.h"
 #include "library.h"
 #include "locks.h"
 #include "log.h"
 #include "netcfg.h"
 #include "protect.h"
 #include "protect_int.h"
+#include "ptrace.h"
 #include "util.h"
 
 #define RRC_RUN_DIR    "/run/rrc"
@@ -195,6 +198,30 @@ static int make_run_dir(struct rrc_protect *p, struct rrc_error *err)
 	return 0;
 }
 
+/* The in-process recorder reads the clock as the vDSO does. Where that makes a call each reading would be in the log
+ * twice, and no replay could match it. */
+static int check_clock(const struct rrc_protect *p, struct rrc_error *err)
+{
+	int in_process = p->spawned && !p->o->no_preload;
+	rrc_autofree pid_t *pids = NULL;
+	int n = p->spawned ? 0 : rrc_pidns_processes(p->container.pidns, &pids);
+
+	for (int i = 0; i < n && !in_process; i++) {
+		struct rrc_locklog ll;
+
+		in_process = !rrc_locklog_open(pids[i], &ll, NULL);
+		if (in_process)
+			rrc_locklog_close(&ll);
+	}
+	if (!in_process || rrc_host_vdso_clock())
+		return 0;
+	return rrc_fail_exit(
+		err, RRC_EXIT_HOST, ENOTSUP,
+		"programs on this host read the clock by calls (rrc-trace --check), so %s, which records its clock in "
+		"process, cannot be replayed: boot with clocksource=tsc tsc=reliable, or use --mode passive",
+		p->name);
+}
+
 static int open_recorder(struct rrc_protect *p, struct rrc_error *err)
 {
 	struct rrc_recorder_opts ro = {
@@ -235,6 +262,8 @@ static int open_recorder(struct rrc_protect *p, struct rrc_error *err)
 	/* The command is not there yet, and brings it along. */
 	if (!p->spawned)
 		ret = rrc_inject_container(&p->container, p->o->inject, err);
+	if (ret >= 0)
+		ret = check_clock(p, err);
 	if (ret < 0)
 		return ret;
 	p->watch = rrc_execwatch_start(p->container.pidns, &watch, err);

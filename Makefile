@@ -6,7 +6,7 @@
 #	make demo | test | bench	deps and build come first
 #	make unit | guests | fuzz	parts of the tests
 #	make kmod KDIR=			the fork module, for the kernel of KDIR (else the running one's headers)
-#	make test-kmod			the fork module in virtual machines
+#	make test-kmod			the fork module in virtual machines, and a failover with it
 #	make install PREFIX= DESTDIR=
 #	make format | check-format | tidy | compile_commands.json
 #	V=1 shows commands; SANITIZE=address,undefined builds in a directory of its own
@@ -237,7 +237,7 @@ test: deps
 	$(Q)$(SUDO) env $(RUN_ENV) tests/run $(TESTS)
 
 test-kmod: deps
-	+$(Q)$(AGAIN) -j$(JOBS) tools
+	+$(Q)$(AGAIN) -j$(JOBS) all tools
 	$(Q)$(SUDO) env $(RUN_ENV) tests/run kmod
 
 # For the kernel of KDIR; kmod-fork/dkms.conf does it for whatever kernel is installed.

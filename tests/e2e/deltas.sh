@@ -95,8 +95,25 @@ chooses_epochs() {
 	(( $("$LAB" client -- redis-cli -h "$addr" incr key) == after + 1 ))
 }
 
+# held FILE: what the process whose number is in it holds: descriptors and mappings.
+held() { echo "$(find "/proc/$(<"$1")/fd" | wc -l) $(wc -l < "/proc/$(<"$1")/maps")"; }
+
+# Each checkpoint gives back what it took: 4 more of either is the most that a moment makes of it.
+keeps_nothing() {
+	local lab=/run/$RRC_LAB-lab who before=() after=() i
+	start && "$LAB" protect srv || return 1
+	wait_for 20 deltas "$(trace)" || return 1
+	for who in "$lab/ct/srv/trace.pid" "$lab/backup/replay.pid"; do read -ra i <<< "$(held "$who")"; before+=("${i[@]}"); done
+	wait_for $(($(deltas "$(trace)") + 100)) deltas "$(trace)" || return 1
+	for who in "$lab/ct/srv/trace.pid" "$lab/backup/replay.pid"; do read -ra i <<< "$(held "$who")"; after+=("${i[@]}"); done
+	echo "descriptors and mappings of rrc-trace, of rrc-replay: ${before[*]}, then ${after[*]}"
+	for i in "${!before[@]}"; do (( after[i] <= before[i] + 4 )) || return 1; done
+	(( $(find "/run/rrc/$RRC_LAB-srv" "$lab/backup/state" -xdev -name 'ckpt-*' | wc -l) <= 2 ))
+}
+
 "$BIN/rrc-trace" --help | grep -q checkpoint-engine || skip_all "no engine makes deltas here"
 check "deltas keep a copy warm, and a failover goes on with it" goes_on true
+check "100 checkpoints leave nothing behind at either end" keeps_nothing
 check "a cold backup restores, and makes all again" goes_on false --replay --cold
 check "checkpoints are kept while a copy is being restored" kept_meanwhile
 check "an epoch is as long as a recovery may be" chooses_epochs

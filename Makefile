@@ -159,12 +159,14 @@ $(B)/tests/%: tests/%.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -O2 -g -std=gnu11 $(WARN) -D_GNU_SOURCE -o $@ $< -lpthread -lcrypto
 
-$(addprefix $(B)/tests/e2e/tcp-states-,client server): tests/e2e/tcp-states.h
+$(addprefix $(B)/tests/e2e/tcp-states-,client server): $(wildcard tests/e2e/tcp-states*.h) tests/e2e/die.h
+
+$(B)/tests/preload/guest: $(wildcard tests/preload/guest*.h)
 
 $(filter $(B)/tests/faults/%,$(TOOLS)): $(wildcard tests/faults/*.h)
 
 # These use our own parts.
-$(B)/tests/e2e/tcp-takeover: tests/e2e/tcp-takeover.c $(wildcard tests/e2e/tcp-takeover-*.h) \
+$(B)/tests/e2e/tcp-takeover: tests/e2e/tcp-takeover.c $(wildcard tests/e2e/tcp-takeover-*.h) tests/e2e/die.h \
 		$(B)/replayer/libreplay.a $(B)/lib/librrc.a
 	$(call say,TOOL,$@)
 	$(Q)mkdir -p $(@D)

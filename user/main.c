@@ -2,6 +2,7 @@
 /* rrc-trace: protects or records a running container, or a command that it starts. */
 #include <argp.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -133,6 +134,42 @@ static int parse_epoch(const char *text, struct rrc_options *o)
 	return text[4] == ':' ? parse_time(text + 5, &o->recovery_ns) : -EINVAL;
 }
 
+/* Options that say no more than that they are there. */
+static const struct {
+	int key;
+	size_t flag; /* offset in struct rrc_options */
+} flags[] = {
+	{ OPT_NO_GATE, offsetof(struct rrc_options, no_gate) },
+	{ OPT_NO_PRELOAD, offsetof(struct rrc_options, no_preload) },
+	{ OPT_EXPLAIN, offsetof(struct rrc_options, explain) },
+	{ OPT_JSON, offsetof(struct rrc_options, json) },
+};
+
+static const struct {
+	int key;
+	enum action action;
+} actions[] = {
+	{ OPT_DETACH, ACT_DETACH }, { OPT_PREPARE, ACT_PREPARE }, { OPT_HOOK, ACT_HOOK },
+	{ OPT_CHECK, ACT_CHECK },   { OPT_LIST, ACT_LIST },	  { OPT_SYSCALLS, ACT_SYSCALLS },
+};
+
+static bool parse_plain(struct cli *c, int key)
+{
+	for (size_t i = 0; i < RRC_ARRAY_SIZE(flags); i++) {
+		if (flags[i].key != key)
+			continue;
+		*(bool *)((char *)&c->o + flags[i].flag) = true;
+		return true;
+	}
+	for (size_t i = 0; i < RRC_ARRAY_SIZE(actions); i++) {
+		if (actions[i].key != key)
+			continue;
+		c->action = actions[i].action;
+		return true;
+	}
+	return false;
+}
+
 static error_t parse_opt(int key, char *arg, struct argp_state *st)
 {
 	struct cli *c = st->input;
@@ -171,43 +208,17 @@ static error_t parse_opt(int key, char *arg, struct argp_state *st)
 			argp_error(st, "--on-backup-loss %s: stop or continue", arg ? arg : "");
 		o->on_loss = strcmp(arg, "continue") ? RRC_LOSS_STOP : RRC_LOSS_CONTINUE;
 		break;
-	case OPT_NO_GATE:
-		o->no_gate = true;
-		break;
-	case OPT_NO_PRELOAD:
-		o->no_preload = true;
-		break;
 	case OPT_INJECT:
-		o->inject = RRC_INJECT_ALL;
-		break;
 	case OPT_NO_INJECT:
-		o->inject = RRC_INJECT_NONE;
-		break;
-	case OPT_EXPLAIN:
-		o->explain = true;
+		o->inject = key == OPT_INJECT ? RRC_INJECT_ALL : RRC_INJECT_NONE;
 		break;
 	case OPT_DETACH:
 		c->detach = arg;
-		c->action = ACT_DETACH;
+		parse_plain(c, key);
 		break;
 	case OPT_PREPARE:
 		c->bundle = arg;
-		c->action = ACT_PREPARE;
-		break;
-	case OPT_HOOK:
-		c->action = ACT_HOOK;
-		break;
-	case OPT_CHECK:
-		c->action = ACT_CHECK;
-		break;
-	case OPT_SYSCALLS:
-		c->action = ACT_SYSCALLS;
-		break;
-	case OPT_LIST:
-		c->action = ACT_LIST;
-		break;
-	case OPT_JSON:
-		o->json = true;
+		parse_plain(c, key);
 		break;
 	case 'v':
 		o->verbose++;
@@ -217,7 +228,7 @@ static error_t parse_opt(int key, char *arg, struct argp_state *st)
 		st->next = st->argc;
 		break;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return parse_plain(c, key) ? 0 : ARGP_ERR_UNKNOWN;
 	}
 	return 0;
 }

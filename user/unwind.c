@@ -167,91 +167,114 @@ static int parse_common(struct entry *e, struct common *k)
 	return c->bad ? -ENOTSUP : 0;
 }
 
+/* A program of rules that is being run. */
+struct running {
+	struct cursor c;
+	const struct common *k;
+	uint64_t at; /* what the rules are of now */
+	struct rules *r;
+	const struct rules *initial;
+	struct rules saved[STATES];
+	unsigned int depth;
+};
+
+static void is_saved(struct running *p, uint64_t reg, int64_t off)
+{
+	if (reg != REG_BP)
+		return;
+	p->r->bp_saved = 1;
+	p->r->bp_off = off;
+}
+
+static void is_restored(struct running *p, uint64_t reg)
+{
+	if (reg != REG_BP)
+		return;
+	p->r->bp_saved = p->initial->bp_saved;
+	p->r->bp_off = p->initial->bp_off;
+}
+
+/* One of those that have no operand in their first byte. 0 or -ENOTSUP. */
+static int run_long(struct running *p, uint8_t op)
+{
+	struct cursor *c = &p->c;
+	uint64_t reg;
+
+	switch (op) {
+	case 0x00:
+		return 0;
+	case 0x02: /* advance */
+	case 0x03:
+	case 0x04:
+		p->at += fixed(c, 1u << (op - 2)) * p->k->code_align;
+		return 0;
+	case 0x05: /* saved at an offset */
+		reg = uleb(c);
+		is_saved(p, reg, (int64_t)uleb(c) * p->k->data_align);
+		return 0;
+	case 0x06:
+		is_restored(p, uleb(c));
+		return 0;
+	case 0x07: /* undefined, same value */
+	case 0x08:
+		if (uleb(c) == REG_BP)
+			p->r->bp_saved = 0;
+		return 0;
+	case 0x0a: /* remember, restore */
+		if (p->depth == STATES)
+			return -ENOTSUP;
+		p->saved[p->depth++] = *p->r;
+		return 0;
+	case 0x0b:
+		if (!p->depth)
+			return -ENOTSUP;
+		*p->r = p->saved[--p->depth];
+		return 0;
+	case 0x0c: /* where the frame is: register and offset, register, offset */
+		p->r->cfa_reg = (int)uleb(c);
+		p->r->cfa_off = (int64_t)uleb(c);
+		return 0;
+	case 0x0d:
+		p->r->cfa_reg = (int)uleb(c);
+		return 0;
+	case 0x0e:
+		p->r->cfa_off = (int64_t)uleb(c);
+		return 0;
+	case 0x2e: /* size of the arguments */
+		uleb(c);
+		return 0;
+	default:
+		return -ENOTSUP;
+	}
+}
+
 /* Runs a program of rules up to pc. */
 static int run(struct cursor c, const struct common *k, uint64_t from, uint64_t pc, struct rules *r,
 	       const struct rules *initial)
 {
-	struct rules saved[STATES];
-	unsigned int depth = 0;
+	struct running p = { .c = c, .k = k, .at = from, .r = r, .initial = initial };
 
-	while (!c.bad && c.at < c.end) {
-		uint8_t op = (uint8_t)fixed(&c, 1), low = op & 0x3f;
-		uint64_t reg = low;
-		int64_t off;
+	while (!p.c.bad && p.c.at < p.c.end && p.at <= pc) {
+		uint8_t op = (uint8_t)fixed(&p.c, 1), low = op & 0x3f;
+		int ret = 0;
 
 		switch (op & 0xc0) {
 		case 0x40: /* advance */
-			from += low * k->code_align;
-			goto moved;
+			p.at += low * k->code_align;
+			break;
 		case 0x80: /* saved at an offset */
-			off = (int64_t)uleb(&c) * k->data_align;
-			goto save;
+			is_saved(&p, low, (int64_t)uleb(&p.c) * k->data_align);
+			break;
 		case 0xc0:
-			goto restore;
-		}
-		switch (low) {
-		case 0x00:
-			continue;
-		case 0x02:
-		case 0x03:
-		case 0x04:
-			from += fixed(&c, 1u << (low - 2)) * k->code_align;
-			goto moved;
-		case 0x05:
-			reg = uleb(&c);
-			off = (int64_t)uleb(&c) * k->data_align;
-			goto save;
-		case 0x06:
-			reg = uleb(&c);
-			goto restore;
-		case 0x07:
-		case 0x08:
-			if (uleb(&c) == REG_BP)
-				r->bp_saved = 0;
-			continue;
-		case 0x0a:
-			if (depth == STATES)
-				return -ENOTSUP;
-			saved[depth++] = *r;
-			continue;
-		case 0x0b:
-			if (!depth)
-				return -ENOTSUP;
-			*r = saved[--depth];
-			continue;
-		case 0x0c:
-			r->cfa_reg = (int)uleb(&c);
-			r->cfa_off = (int64_t)uleb(&c);
-			continue;
-		case 0x0d:
-			r->cfa_reg = (int)uleb(&c);
-			continue;
-		case 0x0e:
-			r->cfa_off = (int64_t)uleb(&c);
-			continue;
-		case 0x2e:
-			uleb(&c);
-			continue;
+			is_restored(&p, low);
+			break;
 		default:
-			return -ENOTSUP;
+			ret = run_long(&p, low);
 		}
-save:
-		if (reg == REG_BP) {
-			r->bp_saved = 1;
-			r->bp_off = off;
-		}
-		continue;
-restore:
-		if (reg == REG_BP) {
-			r->bp_saved = initial->bp_saved;
-			r->bp_off = initial->bp_off;
-		}
-		continue;
-moved:
-		if (from > pc)
-			return 0;
+		if (ret)
+			return ret;
 	}
-	return c.bad ? -ENOTSUP : 0;
+	return p.c.bad && p.at <= pc ? -ENOTSUP : 0;
 }
 
 /* Address of the description of the function around pc. */

@@ -7,10 +7,8 @@
 #define TCP_STATES_H
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -19,6 +17,8 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "die.h"
 
 #define PORT_DUAL  7000 /* IPv6, and IPv4 as v4-mapped */
 #define PORT_V4	   7001
@@ -54,25 +54,6 @@ enum kind {
 		'V', /* the server has not got the client's acknowledgement; the client has data */
 	SYN_RECV_MUTE = 'M', /* the same; the server speaks first */
 };
-
-static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	exit(1);
-}
-
-#define CK(x)                                                             \
-	({                                                                \
-		__typeof__(x) _r = (x);                                   \
-		if (_r < 0)                                               \
-			die("%d: %s: %s", __LINE__, #x, strerror(errno)); \
-		_r;                                                       \
-	})
 
 static inline uint8_t byte_at(unsigned int id, bool up, uint64_t off)
 {

@@ -8,13 +8,12 @@
 #define TCP_TAKEOVER_APPS_H
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include "die.h"
 #include "util.h"
 
 #define PORT	  8080
@@ -70,25 +69,6 @@ struct shared { /* by all processes */
 	uint32_t seq;
 	uint8_t pattern[2 * PATTERN + CHUNK];
 };
-
-static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	_exit(1);
-}
-
-#define CK(x)                                                             \
-	({                                                                \
-		__typeof__(x) _r = (x);                                   \
-		if (_r < 0)                                               \
-			die("%d: %s: %s", __LINE__, #x, strerror(errno)); \
-		_r;                                                       \
-	})
 
 static uint64_t now(void)
 {

@@ -412,116 +412,154 @@ static int server_finished(struct world *w)
 	return left != 0;
 }
 
-/* Arguments: kinds and numbers, as D2 U2 T30 I16; -4, -6: one family only; -b BYTES before the failure,
- * -d MS of silence, -s: protection begins when half of the bytes have passed,
- * -k: the server is in a write at the failure. */
-int main(int argc, char **argv)
+/* What the arguments ask for. */
+struct wish {
+	uint64_t before; /* bytes before the failure */
+	uint32_t detect_ms, queued;
+	char kinds[32];
+};
+
+static void add_peers(struct shared *sh, const char *arg, int families, struct wish *wish)
 {
-	struct world w = { 0 };
-	struct shared *sh =
-		mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct rlimit rl = { 60000, 60000 };
-	struct rrc_takeover_report rep;
-	uint64_t before = 20 << 20;
-	uint32_t queued = 0, detect_ms = 90;
-	int families = 3, status, ret;
-	char kinds[32] = "";
+	strncat(wish->kinds, arg, 1);
+	for (int n = atoi(arg + 1); n > 0 && sh->npeers < MAX_CONNS; n--) {
+		struct peer *p = &sh->peers[sh->npeers];
 
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	setrlimit(RLIMIT_NOFILE, &rl);
-	w.sh = sh;
-	w.log = mmap(NULL, LOG_MAX, PROT_READ | PROT_WRITE,
-		     MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (sh == MAP_FAILED || w.log == MAP_FAILED)
-		die("mmap: %s", strerror(errno));
-	make_pattern(sh);
-	for (int i = 1; i < argc; i++) {
-		char *a = argv[i];
-
-		if (!strcmp(a, "-4") || !strcmp(a, "-6")) {
-			families = a[1] == '4' ? 1 : 2;
-		} else if (!strcmp(a, "-b") && i + 1 < argc) {
-			before = strtoull(argv[++i], NULL, 0);
-		} else if (!strcmp(a, "-k")) {
-			w.midcall = 1;
-		} else if (!strcmp(a, "-s")) {
-			w.late = 1;
-		} else if (!strcmp(a, "-d") && i + 1 < argc) {
-			detect_ms = (uint32_t)atoi(argv[++i]);
-		} else {
-			strncat(kinds, a, 1);
-			for (int n = atoi(a + 1); n > 0; n--) {
-				struct peer *p = &sh->peers[sh->npeers];
-
-				p->kind = (uint8_t)a[0];
-				p->family = families == 1 || (families == 3 && sh->npeers % 2)
-						    ? AF_INET
-						    : AF_INET6;
-				queued += a[0] == QUEUED;
-				if (++sh->npeers == MAX_CONNS)
-					break;
-			}
-		}
+		p->kind = (uint8_t)arg[0];
+		p->family = families == 1 || (families == 3 && sh->npeers % 2) ? AF_INET : AF_INET6;
+		wish->queued += arg[0] == QUEUED;
+		sh->npeers++;
 	}
-	w.conns = rrc_conns_new();
-	build_world(&w);
-	w.primary = start();
-	if (!w.primary) {
-		struct server s = { .sh = sh,
-				    .log = w.log,
-				    .capture = w.capture,
-				    .listener = w.listener,
-				    .late = w.late };
+}
 
-		in_ns(w.primary_ns);
+/* Kinds and numbers, as D2 U2 T30 I16; -4, -6: one family only; -b BYTES before the failure, -d MS of silence,
+ * -s: protection begins when half of the bytes have passed, -k: the server is in a write at the failure. */
+static void parse(struct world *w, struct wish *wish, int argc, char **argv)
+{
+	int families = 3;
+
+	for (int i = 1; i < argc; i++) {
+		const char *a = argv[i];
+
+		if (!strcmp(a, "-4") || !strcmp(a, "-6"))
+			families = a[1] == '4' ? 1 : 2;
+		else if (!strcmp(a, "-b") && i + 1 < argc)
+			wish->before = strtoull(argv[++i], NULL, 0);
+		else if (!strcmp(a, "-k"))
+			w->midcall = 1;
+		else if (!strcmp(a, "-s"))
+			w->late = 1;
+		else if (!strcmp(a, "-d") && i + 1 < argc)
+			wish->detect_ms = (uint32_t)atoi(argv[++i]);
+		else
+			add_peers(w->sh, a, families, wish);
+	}
+}
+
+static void start_both(struct world *w)
+{
+	w->primary = start();
+	if (!w->primary) {
+		struct server s = { .sh = w->sh,
+				    .log = w->log,
+				    .capture = w->capture,
+				    .listener = w->listener,
+				    .late = w->late };
+
+		in_ns(w->primary_ns);
 		run_server(&s);
 	}
-	close(w.listener);
-	w.client = start();
-	if (!w.client) {
-		in_ns(w.client_ns);
-		run_client(sh, v4_server, v6_server);
+	close(w->listener);
+	w->client = start();
+	if (!w->client) {
+		in_ns(w->client_ns);
+		run_client(w->sh, v4_server, v6_server);
 		_exit(0);
 	}
-	wait_for(&sh->greeted, sh->npeers - queued, "connected");
-	for (int snapped = !w.late; sh->bulk_bytes < before || !snapped;) {
-		if (!snapped && sh->bulk_bytes >= before / 2) {
-			snapshot(&w);
+}
+
+/* Until it is time for the primary to fail. */
+static void serve(struct world *w, const struct wish *wish)
+{
+	struct shared *sh = w->sh;
+
+	wait_for(&sh->greeted, sh->npeers - wish->queued, "connected");
+	for (int snapped = !w->late; sh->bulk_bytes < wish->before || !snapped;) {
+		if (!snapped && sh->bulk_bytes >= wish->before / 2) {
+			snapshot(w);
 			snapped = 1;
 		}
-		fold(&w, 1);
+		fold(w, 1);
 		poll(NULL, 0, 20);
 	}
 	sh->stop_accept = 1;
-	wait_for(&sh->queued, queued, "queued");
-	sh->want_midcall = (uint32_t)w.midcall;
-	wait_for(&sh->midcall, (uint32_t)w.midcall, "in a write");
-	fold(&w, 1);
-	fail_primary(&w);
-	fold(&w, 1);
-	printf("log: %.1f MB, %u records; %zu connections in the table\n", sh->log_len / 1e6,
-	       sh->seq, rrc_conns_count(w.conns));
-	rrc_conns_each(w.conns, restore_app, &w);
+	wait_for(&sh->queued, wish->queued, "queued");
+	sh->want_midcall = (uint32_t)w->midcall;
+	wait_for(&sh->midcall, (uint32_t)w->midcall, "in a write");
+	fold(w, 1);
+}
+
+static void fail_over(struct world *w, uint32_t detect_ms)
+{
+	struct rrc_takeover_report rep;
+
+	fail_primary(w);
+	fold(w, 1);
+	printf("log: %.1f MB, %u records; %zu connections in the table\n", w->sh->log_len / 1e6,
+	       w->sh->seq, rrc_conns_count(w->conns));
+	rrc_conns_each(w->conns, restore_app, w);
 	poll(NULL, 0, (int)detect_ms);
-	take_over(&w, &rep);
+	take_over(w, &rep);
 	print_report(&rep);
 	rrc_takeover_report_free(&rep);
+}
 
-	for (uint64_t start = now(); !(ret = waitpid(w.client, &status, WNOHANG));) {
-		if (now() - start > 10000000000ull) {
+/* The client's exit status. */
+static int client_finished(struct world *w)
+{
+	uint64_t begun = now();
+	int status;
+
+	while (!waitpid(w->client, &status, WNOHANG)) {
+		if (now() - begun > 10000000000ull) {
 			printf("the client still waits after 10 s\n");
-			show_sockets(w.client_ns);
-			show_sockets(w.backup_ns);
-			kill(w.client, SIGKILL);
-			waitpid(w.client, &status, 0);
+			show_sockets(w->client_ns);
+			show_sockets(w->backup_ns);
+			kill(w->client, SIGKILL);
+			waitpid(w->client, &status, 0);
 			break;
 		}
 		poll(NULL, 0, 10);
 	}
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct rlimit many = { 60000, 60000 };
+	struct wish wish = { .before = 20 << 20, .detect_ms = 90 };
+	struct world w = { 0 };
+	int ret, status;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	setrlimit(RLIMIT_NOFILE, &many);
+	w.sh = mmap(NULL, sizeof(*w.sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	w.log = mmap(NULL, LOG_MAX, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (w.sh == MAP_FAILED || w.log == MAP_FAILED)
+		die("mmap: %s", strerror(errno));
+	make_pattern(w.sh);
+	parse(&w, &wish, argc, argv);
+	w.conns = rrc_conns_new();
+	build_world(&w);
+	start_both(&w);
+	serve(&w, &wish);
+	fail_over(&w, wish.detect_ms);
+	status = client_finished(&w);
 	ret = server_finished(&w);
 	kill(w.backup, SIGKILL);
-	ret = judge(sh, kinds) || ret || status;
-	printf("longest silence: cut to go-live %.1f ms\n", (sh->live_ns - sh->cut_ns) / 1e6);
+	ret = judge(w.sh, wish.kinds) || ret || status;
+	printf("longest silence: cut to go-live %.1f ms\n", (w.sh->live_ns - w.sh->cut_ns) / 1e6);
 	printf("%s\n", ret ? "FAILED" : "passed");
 	return ret;
 }

@@ -4,17 +4,14 @@
  * so that a failure hits them midway. What was uploaded is read back over fresh connections in the
  * end. One thread for each stream: blocking code is easy to trust.
  */
-#include "load.h"
+#include "http_content.h"
 
 #include <getopt.h>
-#include <openssl/evp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/random.h>
-
-#define CHUNK 16384u /* a multiple of 8 */
 
 struct load {
 	const char *host, *port;
@@ -55,40 +52,6 @@ __attribute__((format(printf, 2, 3))) static void problem(struct load *l, const 
 		va_end(ap);
 	}
 	pthread_mutex_unlock(&l->lock);
-}
-
-/* --- contents: a function of the seed and the place alone ------------------------------------ */
-
-static void content(uint64_t seed, uint64_t at, size_t len, unsigned char *buf)
-{
-	uint64_t state, word;
-	size_t i;
-
-	for (i = 0; i < len; i += 8) {
-		state = seed * 0xd1342543de82ef95ull + (at + i) * 0x9e3779b97f4a7c15ull / 8;
-		word = rnd(&state);
-		memcpy(buf + i, &word, len - i < 8 ? len - i : 8);
-	}
-}
-
-static int make_file(const char *path, uint64_t size, uint64_t seed)
-{
-	unsigned char buf[CHUNK];
-	FILE *f = fopen(path, "w");
-	uint64_t at;
-	size_t n;
-
-	if (!f)
-		die("%s: %s", path, strerror(errno));
-	for (at = 0; at < size; at += n) {
-		n = size - at < CHUNK ? size - at : CHUNK;
-		content(seed, at, n, buf);
-		if (fwrite(buf, 1, n, f) != n)
-			die("%s: %s", path, strerror(errno));
-	}
-	if (fclose(f))
-		die("%s: %s", path, strerror(errno));
-	return 0;
 }
 
 /* --- one stream: all return 0, or -1 when the connection is no more ---------------------------- */
@@ -225,24 +188,6 @@ static int read_head(struct stream *s, int *status, uint64_t *length)
 	*length = line ? strtoull(line + 17, NULL, 10) : 0;
 	s->start = (size_t)(end + 4 - s->in);
 	return 0;
-}
-
-static void digest(EVP_MD_CTX *md, unsigned char sum[EVP_MAX_MD_SIZE])
-{
-	unsigned int len;
-
-	memset(sum, 0, EVP_MAX_MD_SIZE);
-	EVP_DigestFinal_ex(md, sum, &len);
-	EVP_MD_CTX_free(md);
-}
-
-static EVP_MD_CTX *new_digest(void)
-{
-	EVP_MD_CTX *md = must(EVP_MD_CTX_new());
-
-	if (!EVP_DigestInit_ex(md, EVP_sha256(), NULL))
-		die("this OpenSSL has no sha256");
-	return md;
 }
 
 /* Reads a body and compares it with what it must be. *same: sha256 is equal. */

@@ -179,14 +179,18 @@ static int may_change_files(const struct rrc_rec *rec)
 		rec->fdkind == RRC_FD_NONE);
 }
 
+/* The rings of hundreds of threads, all full, beside a very long record: a frame holds no more. */
 static int on_locks(void *ctx, const struct rrc_rec *rec)
 {
-	return append(ctx, rec);
+	struct rrc_collector *c = ctx;
+	int ret = c->len + rec->size > RRC_FRAME_MAX ? flush(c) : 0;
+
+	return ret ? ret : append(c, rec);
 }
 
 /*
  * A frame is what the backup has or has not: the lock log of its calls is in it (rule 1). Threads write theirs
- * before they make the call, so what is read now has it; all rings together are less than half of what a frame may hold.
+ * before they make the call, so what is read now has it.
  */
 static int close_frame(struct rrc_collector *c)
 {

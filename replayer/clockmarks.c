@@ -14,6 +14,9 @@
 #define ASK_NS	    50000ull /* who reads comes to its next call soon, which tells us; else look again */
 #define PATIENCE_NS 20000000ull /* a thread that spun less or more may not read at all */
 #define SETTLE_NS   3000000ull /* a thread that runs for longer waits for another one by an atomic */
+#define ENTRY_NS    250u /* from the program's last instruction to the time that a call's entry has */
+#define AFTER_NS    200u
+#define NO_LOCK	    UINT32_MAX
 #define FAR	    65536 /* records: nobody passes as many at once */
 #define MAX_MISSED  50 /* then this program's readings tell us nothing */
 #define REAL_NS	    1000000 /* CLOCK_REALTIME is corrected all the time: so much is allowed for */
@@ -22,6 +25,7 @@ struct mark {
 	size_t at; /* index of the first record behind it */
 	struct rrc_locklog *ll;
 	uint32_t slot, index; /* in the feed */
+	uint32_t lock; /* whose owner it changes; NO_LOCK: a reading or the like */
 	uint64_t ns; /* when it happened, by the primary's CLOCK_MONOTONIC */
 	bool exact; /* the clock is fine: what is behind it did happen later */
 	uint32_t next; /* the slot's next reading in the feed, or UINT32_MAX */
@@ -40,6 +44,11 @@ struct rrc_clockmarks {
 static bool careful(const struct rrc_engine *e)
 {
 	return e->opts.nudges && e->opts.nudges->careful;
+}
+
+bool rrc_clockmarks_careful(const struct rrc_engine *e)
+{
+	return careful(e);
 }
 
 /* When it happened by the primary's CLOCK_MONOTONIC; not later than in truth. 0: that cannot be said. */
@@ -137,6 +146,11 @@ static struct mark *add_mark(struct rrc_clockmarks *m)
 	return &m->marks[m->n++];
 }
 
+static uint32_t lock_of(const struct rrc_ll_event *ev)
+{
+	return ev->kind < RRC_LL_PLAIN_KINDS && ev->kind != RRC_LL_BIRTH ? ev->lock : NO_LOCK;
+}
+
 static int add_slot(struct rrc_engine *e, struct rrc_locklog *ll, uint32_t slot,
 		    const struct rrc_locklog_feed *f)
 {
@@ -155,13 +169,16 @@ static int add_slot(struct rrc_engine *e, struct rrc_locklog *ll, uint32_t slot,
 		k = add_mark(m);
 		if (!k)
 			return -ENOMEM;
-		*k = (struct mark){ place_of(e, latest),
-				    ll,
-				    slot,
-				    i,
-				    latest,
-				    exact(&f->events[i]) && latest == ns,
-				    UINT32_MAX };
+		*k = (struct mark){
+			.at = place_of(e, latest),
+			.ll = ll,
+			.slot = slot,
+			.index = i,
+			.lock = lock_of(&f->events[i]),
+			.ns = latest,
+			.exact = exact(&f->events[i]) && latest == ns,
+			.next = UINT32_MAX,
+		};
 		if (before == SIZE_MAX)
 			rrc_locklog_grant(ll, slot, i);
 		else
@@ -214,6 +231,80 @@ static bool same_thread(const struct rrc_clockmarks *m)
 	return m->granted && m->granted < m->n && k[-1].ll == k->ll && k[-1].slot == k->slot;
 }
 
+/* When each thread makes its next call and has its next mark, looking back from the end. */
+struct coming {
+	uint64_t call_ns[RRC_LL_SLOTS], mark_ns[RRC_LL_SLOTS];
+	bool wakes[RRC_LL_SLOTS]; /* that call tells another thread something */
+	uint64_t lock_ns[RRC_LL_LOCKS]; /* … and each lock its next owner */
+};
+
+/* A lock is taken and let go, then a flag is looked at. If that said that somebody has to be woken, it was right before
+ * the call that wakes him; else it was soon. */
+static uint64_t moment_of(const struct mark *k, const struct coming *c)
+{
+	uint64_t call = c->call_ns[k->slot], mark = c->mark_ns[k->slot];
+	uint64_t end = rrc_min(call, mark), ns = k->ns + AFTER_NS;
+
+	if (call < mark && c->wakes[k->slot])
+		ns = call - ENTRY_NS;
+	else if (end != UINT64_MAX)
+		ns = rrc_min(ns, k->ns + (end - k->ns) / 2);
+	ns = rrc_min(ns, c->lock_ns[k->lock] - 1);
+	ns = rrc_min(ns, mark - 1);
+	return rrc_max(ns, k->ns);
+}
+
+/* Does it write into something that another thread waits for? */
+static bool wakes(const struct rrc_rec *rec)
+{
+	return rrc_sysrow(rec->nr)->special == RRC_S_WRITE &&
+	       (rec->fdkind == RRC_FD_ANON || rec->fdkind == RRC_FD_FIFO ||
+		rec->fdkind == RRC_FD_UNIX);
+}
+
+static uint32_t slot_with(const struct rrc_locklog *ll, uint32_t tid)
+{
+	for (uint32_t i = 0; i < RRC_LL_SLOTS && i < ll->area->slots; i++)
+		if (ll->area->slot[i].tid == tid)
+			return i;
+	return RRC_LL_SLOTS;
+}
+
+/* What follows on a change of owner happens behind it, and where that was is the mark's place. By time, from the end. */
+static int settle_places(struct rrc_engine *e, struct rrc_locklog *ll)
+{
+	rrc_autofree struct coming *c = malloc(sizeof(*c));
+	struct rrc_clockmarks *m = e->marks;
+	size_t i = m->n, r = e->n;
+
+	if (!c)
+		return -ENOMEM;
+	memset(c, 0xff, sizeof(*c));
+	while (i-- > m->granted) {
+		struct mark *k = &m->marks[i];
+
+		if (k->ll != ll)
+			continue;
+		for (; r > k->at; r--) {
+			const struct rrc_rec *rec = rrc_log_rec(e, r - 1);
+			uint32_t slot = rec->kind == RRC_REC_SYSCALL ? slot_with(ll, rec->tid)
+								     : RRC_LL_SLOTS;
+
+			if (slot == RRC_LL_SLOTS)
+				continue;
+			c->call_ns[slot] = rec->entry_ns ? rec->entry_ns : rec->exit_ns;
+			c->wakes[slot] = wakes(rec);
+		}
+		if (k->lock != NO_LOCK && k->exact)
+			k->ns = moment_of(k, c);
+		c->mark_ns[k->slot] = k->ns;
+		if (k->lock != NO_LOCK)
+			c->lock_ns[k->lock] = k->ns;
+		k->at = place_of(e, k->ns);
+	}
+	return 0;
+}
+
 int rrc_clockmarks_add(struct rrc_engine *e, struct rrc_locklog *ll,
 		       const struct rrc_locklog_feed *feeds, struct rrc_error *err)
 {
@@ -234,6 +325,13 @@ int rrc_clockmarks_add(struct rrc_engine *e, struct rrc_locklog *ll,
 	if (r)
 		return rrc_fail(err, -r, "no memory for clock readings");
 	/* What a process brings later lies behind the head, as what was granted and seen lies before it. */
+	qsort(e->marks->marks + e->marks->granted, e->marks->n - e->marks->granted,
+	      sizeof(struct mark), by_place);
+	if (!careful(e))
+		return 0;
+	r = settle_places(e, ll);
+	if (r)
+		return rrc_fail(err, -r, "no memory for clock readings");
 	qsort(e->marks->marks + e->marks->granted, e->marks->n - e->marks->granted,
 	      sizeof(struct mark), by_place);
 	return 0;
@@ -349,6 +447,21 @@ uint64_t rrc_clockmarks_ahead(const struct rrc_engine *e, const struct rrc_lockl
 		    m->marks[i].index >= ll->area->slot[slot].feed_pos)
 			return m->marks[i].ns;
 	return 0;
+}
+
+bool rrc_clockmarks_others(const struct rrc_engine *e, const struct tracee *t, uint64_t before)
+{
+	const struct rrc_clockmarks *m = e->marks;
+	const struct rrc_locklog *ll;
+	uint32_t slot;
+
+	if (!m || !careful(e) || !rrc_locks_slot(e, t, &ll, &slot))
+		return false;
+	for (size_t i = m->seen; i < m->n && m->marks[i].ns < before; i++)
+		if (m->marks[i].ll && (m->marks[i].ll != ll || m->marks[i].slot != slot) &&
+		    !(i < m->granted && happened(&m->marks[i])))
+			return true;
+	return false;
 }
 
 void rrc_clockmarks_end(struct rrc_engine *e)

@@ -9,6 +9,7 @@
 #ifndef RRC_CLOCKMARKS_H
 #define RRC_CLOCKMARKS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,12 @@
 
 struct rrc_engine;
 struct tracee;
+
+/* Is this a careful attempt? */
+bool rrc_clockmarks_careful(const struct rrc_engine *e);
+
+/* … at which another thread than t has a mark to come that was before that time. */
+bool rrc_clockmarks_others(const struct rrc_engine *e, const struct tracee *t, uint64_t before);
 
 /* Takes the readings of a process with several threads; feeds as given to it. */
 int rrc_clockmarks_add(struct rrc_engine *e, struct rrc_locklog *ll,

@@ -2,6 +2,7 @@
 /* Whose way to its next call comes first, see later.h. */
 #include <errno.h>
 
+#include "clockmarks.h"
 #include "later.h"
 #include "locks.h"
 #include "nudge.h"
@@ -38,6 +39,8 @@ static bool others_before(const struct rrc_engine *e, const struct tracee *t, ui
 		if (entry && entry < ns && (o->state == TR_LATER || under_way(e, o)))
 			return true;
 	}
+	if (rrc_clockmarks_others(e, t, ns))
+		return true;
 	for (size_t i = e->head + (t->prev_rec == e->head); i < e->end; i++) {
 		const struct rrc_rec *rec = rrc_log_rec(e, i);
 
@@ -49,7 +52,7 @@ static bool others_before(const struct rrc_engine *e, const struct tracee *t, ui
 
 /* When its way to the next call is thought to be made, as if in one moment. */
 static uint64_t moment(const struct rrc_engine *e, const struct tracee *t, uint64_t from_ns,
-		       uint64_t entry)
+		       uint64_t entry, bool mark)
 {
 	uint64_t half = rrc_min((entry - from_ns) / 2, (uint64_t)SHORT_NS);
 	const struct rrc_rec *rec;
@@ -68,6 +71,9 @@ static uint64_t moment(const struct rrc_engine *e, const struct tracee *t, uint6
 	other = rrc_nudge_first(e, from_ns, entry);
 	if (other)
 		return other + 1;
+	/* On its way out of the kernel it was, or waited for a CPU; its own way to the mark is short. */
+	if (mark && rrc_clockmarks_careful(e))
+		return entry - 1;
 	rec = rrc_log_rec(e, t->prev_rec);
 	/* After a call that it slept in it runs at once. After another one it may have been made to wait
 	 * on its way out of the kernel, if it took long. */
@@ -103,7 +109,7 @@ bool rrc_later(struct rrc_engine *e, struct tracee *t, uint64_t from_ns)
 	clock = rrc_locks_reads_clock(e, t); /* has its own place in the order: it is held there */
 	if (clock > from_ns)
 		entry = rrc_min(entry, clock);
-	at = moment(e, t, from_ns, entry);
+	at = moment(e, t, from_ns, entry, entry == clock);
 	if (!others_before(e, t, at))
 		return false;
 	t->later_ns = at;

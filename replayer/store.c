@@ -2,6 +2,7 @@
 /* The backup's checkpoint keeping: files in, checked, committed whole or not at all. See session.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -327,8 +328,13 @@ static int replace_base(struct incoming *in, struct change *c, struct rrc_error 
 	snprintf(old, sizeof(old), "%s", s->ckpt);
 	/* It is made of files, and stands on a layer, that change now. */
 	rrc_warming_wait(s);
-	rrc_warm_free(s->warm);
-	s->warm = NULL;
+	/* A failover may have waited for it as well: then all of it is its. */
+	if (!ret && s->ended)
+		ret = rrc_fail(err, ESHUTDOWN, "the log has ended");
+	if (!ret) {
+		rrc_warm_free(s->warm);
+		s->warm = NULL;
+	}
 	if (!ret && rrc_manifest_info(in->manifest)->flags & RRC_MANIFEST_OWN_ROOT)
 		ret = rrc_root_apply(in->dir, layer, err);
 	if (!ret)
@@ -374,6 +380,7 @@ static int move_on(struct incoming *in, struct change *c, struct rrc_error *err)
 	struct rrc_session *s = in->s;
 	rrc_autofree uint8_t *delta = NULL;
 	struct rrc_copy_epoch *epoch = NULL;
+	bool moved = false;
 	size_t len;
 	int ret = load_delta(in->dir, s->committed, rrc_manifest_info(in->manifest)->number, &delta,
 			     &len, err);
@@ -384,8 +391,10 @@ static int move_on(struct incoming *in, struct change *c, struct rrc_error *err)
 		ret = rrc_fail(err, ENOSPC, "so much has changed that a whole checkpoint is due");
 	if (!ret)
 		ret = prepare_epoch(s, c, delta, len, &epoch, err);
-	if (!ret && s->warm)
+	if (!ret && s->warm) {
+		moved = true;
 		ret = rrc_warm_advance(s->warm, epoch, err);
+	}
 	rrc_fault(RRC_FAULT_ADVANCED);
 	if (!ret)
 		ret = make_newest(in, c, err);
@@ -394,7 +403,8 @@ static int move_on(struct incoming *in, struct change *c, struct rrc_error *err)
 		rrc_copy_drop(epoch);
 	else
 		rrc_copy_take(s->copy, epoch);
-	if (ret) {
+	/* One that is where it was may be a failover's by now. */
+	if (ret && moved) {
 		rrc_warm_free(s->warm);
 		s->warm = NULL;
 	}

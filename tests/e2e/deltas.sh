@@ -76,6 +76,26 @@ kept_meanwhile() {
 	grep '"event": *"live"' "$(backup)" | grep -q '"warm": *true'
 }
 
+# A checkpoint with calls waits for that copy, and so does a failover, whose it is then.
+fails_meanwhile() {
+	local after n client
+	start || return 1
+	"$LAB" client -- redis-cli -h "$addr" setbit bits 1600000000 1 > /dev/null &&
+		"$LAB" client -- redis-cli -h "$addr" bitop not full bits > /dev/null &&
+		"$LAB" protect srv || return 1
+	"$LAB" client -- redis-cli -h "$addr" -r 1000 -i 0.01 incr busy > /dev/null &
+	client=$!
+	n=$(grep -c '"checkpoint-begin"' "$(trace)")
+	[[ $(grep -m $((n + 1)) -c '"checkpoint-begin"' \
+		< <(exec timeout 20 tail -n +1 -s 0.02 --pid=$client -f "$(trace)" 2>/dev/null)) == $((n + 1)) ]] || return 1
+	after=$("$LAB" client -- redis-cli -h "$addr" incr key) || return 1
+	"$LAB" fail primary srv && "$LAB" wait-live srv || { "$LAB" logs srv | tail -n 5; return 1; }
+	(( $("$LAB" client -- redis-cli -h "$addr" incr key) == after + 1 )) || return 1
+	kill $client
+	grep '"event": *"committed"' "$(backup)" | tail -n 3
+	grep '"event": *"live"' "$(backup)" | grep '"warm": *true'
+}
+
 # next_ms FIRST: how long the epoch is that each checkpoint began, from the FIRSTth on.
 next_ms() { grep '"event": *"checkpoint"' "$(trace)" | tail -n "+$1" | sed 's/.*"next_ms": *\([0-9]*\).*/\1/'; }
 
@@ -116,6 +136,7 @@ check "deltas keep a copy warm, and a failover goes on with it" goes_on true
 check "100 checkpoints leave nothing behind at either end" keeps_nothing
 check "a cold backup restores, and makes all again" goes_on false --replay --cold
 check "checkpoints are kept while a copy is being restored" kept_meanwhile
+check "a failover waits for it, and has it for itself" fails_meanwhile
 check "an epoch is as long as a recovery may be" chooses_epochs
 clean_up
 campaign_case "a replay that diverged is made again, from the images" --server memcached --fail primary --again \

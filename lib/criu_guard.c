@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include "criu_guard.h"
+#include "fds.h"
 #include "util.h"
 
 void rrc_criu_questions_close(struct rrc_criu_questions *q)
@@ -19,21 +20,6 @@ void rrc_criu_questions_close(struct rrc_criu_questions *q)
 	unlink(q->script);
 	unlink(q->ask_path);
 	unlink(q->answer_path);
-}
-
-/* Nobody's connection stays open, and nobody waits for the end of our output. */
-static void keep_only(int *fds, size_t n)
-{
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	for (int i = 0; i < 3; i++)
-		dup2(null, i);
-	/* By way of a high number: a source may sit where a target goes. */
-	for (size_t i = 0; i < n; i++)
-		fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 300);
-	for (size_t i = 0; i < n; i++)
-		fds[i] = dup3(fds[i], 3 + (int)i, O_CLOEXEC);
-	syscall(SYS_close_range, 3 + n, ~0u, 0);
 }
 
 static void refuse(int answer)
@@ -58,7 +44,7 @@ static int stand_by(struct rrc_criu_questions *q, int alive, pid_t criu)
 	struct pollfd p[3];
 	char word[64];
 
-	keep_only(fds, RRC_ARRAY_SIZE(fds));
+	rrc_fds_keep(fds, RRC_ARRAY_SIZE(fds));
 	p[0] = (struct pollfd){ fds[3], POLLIN, 0 };
 	p[1] = (struct pollfd){ fds[2], POLLIN, 0 };
 	p[2] = (struct pollfd){ -1, POLLIN, 0 };

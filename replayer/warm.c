@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 #include "advance.h"
+#include "fds.h"
 #include "ptrace.h"
 #include "root.h"
 #include "timens.h"
@@ -48,15 +49,6 @@ static void guard(struct rrc_warm *w, int in)
 	_exit(0);
 }
 
-static void keep_only(int low, int high)
-{
-	if (low > 3)
-		syscall(SYS_close_range, 3, low - 1, 0);
-	if (high > low + 1)
-		syscall(SYS_close_range, low + 1, high - 1, 0);
-	syscall(SYS_close_range, high + 1, ~0u, 0);
-}
-
 static int start_guard(struct rrc_warm *w, struct rrc_error *err)
 {
 	int fds[2];
@@ -65,9 +57,11 @@ static int start_guard(struct rrc_warm *w, struct rrc_error *err)
 		return rrc_fail(err, errno, "pipe: %s", strerror(errno));
 	w->guard_pid = fork();
 	if (!w->guard_pid) {
-		/* Nobody else's connection stays open because of it. */
-		keep_only(rrc_min(fds[0], w->pidfd), rrc_max(fds[0], w->pidfd));
-		guard(w, fds[0]);
+		int kept[] = { fds[0], w->pidfd };
+
+		rrc_fds_keep(kept, RRC_ARRAY_SIZE(kept));
+		w->pidfd = kept[1];
+		guard(w, kept[0]);
 	}
 	close(fds[0]);
 	if (w->guard_pid < 0) {

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 
 #include "gate.h"
+#include "netcfg.h"
 #include "util.h"
 
 #define RRC_QUEUE      4770
@@ -139,16 +140,14 @@ static int bind_queue(struct rrc_gate *g)
 /* Opens the socket while in the container's network namespace, and comes back. */
 static int open_in_netns(struct rrc_gate *g)
 {
-	rrc_autoclose int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	int ret = 0;
+	int old, ret = rrc_netns_enter(g->netns_fd, &old, NULL);
 
-	if (home < 0 || setns(g->netns_fd, CLONE_NEWNET))
-		return -errno;
+	if (ret)
+		return ret;
 	g->nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
 	if (!g->nl || mnl_socket_bind(g->nl, 0, MNL_SOCKET_AUTOPID) < 0)
 		ret = -errno;
-	if (setns(home, CLONE_NEWNET))
-		ret = -errno;
+	rrc_netns_leave(old);
 	return ret;
 }
 

@@ -6,16 +6,11 @@
 #include <bpf/libbpf.h>
 #include <stdbool.h>
 
-struct rrc_error;
 struct rrc_recorder;
 
 /* libbpf prints on its own: silence it around calls; give back what this returned. */
 libbpf_print_fn_t rrc_libbpf_silence(bool verbose);
 void rrc_libbpf_restore(libbpf_print_fn_t old);
-
-/* This thread into that network; returns the way back. */
-int rrc_enter_netns(int netns_fd, struct rrc_error *err);
-int rrc_leave_netns(int back, int ret, struct rrc_error *err);
 
 /* Of the iterator rrc_waiting. */
 int rrc_recorder_waiting_link(const struct rrc_recorder *rec);

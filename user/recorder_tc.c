@@ -6,15 +6,14 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/bpf.h>
 #include <net/if.h>
 #include <net/if_arp.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "netcfg.h"
 #include "recorder.h"
 #include "recorder_int.h"
 #include "util.h"
@@ -23,30 +22,6 @@
 /* The priority says whether the qdisc was ours to make, for a later run that takes it out. */
 #define PRIO_OWN_QDISC	   50
 #define PRIO_FOREIGN_QDISC 51
-
-/* Where this thread was, and a way back. */
-int rrc_enter_netns(int netns_fd, struct rrc_error *err)
-{
-	int back = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-
-	if (back < 0)
-		return rrc_fail(err, -errno, "/proc/thread-self/ns/net: %m");
-	if (setns(netns_fd, CLONE_NEWNET)) {
-		int ret = rrc_fail(err, -errno, "cannot enter the network namespace: %m");
-
-		close(back);
-		return ret;
-	}
-	return back;
-}
-
-int rrc_leave_netns(int back, int ret, struct rrc_error *err)
-{
-	if (setns(back, CLONE_NEWNET))
-		ret = rrc_fail(err, -errno, "cannot leave the network namespace: %m");
-	close(back);
-	return ret;
-}
 
 /* Packets are looked at from behind an Ethernet header. */
 static int check_link(const char *ifname, struct rrc_error *err)
@@ -167,28 +142,30 @@ static int detach_here(const char *ifname, struct rrc_error *err)
 int rrc_recorder_attach_tc(struct rrc_recorder *rec, int netns_fd, const char *ifname,
 			   struct rrc_error *err)
 {
-	int back = rrc_enter_netns(netns_fd, err), ret;
 	libbpf_print_fn_t print;
+	int old, ret = rrc_netns_enter(netns_fd, &old, err);
 
-	if (back < 0)
-		return back;
+	if (ret)
+		return ret;
 	print = rrc_libbpf_silence(false);
 	ret = attach_here(rec, ifname, err);
 	if (ret)
 		detach_here(ifname, NULL);
 	rrc_libbpf_restore(print);
-	return rrc_leave_netns(back, ret, err);
+	rrc_netns_leave(old);
+	return ret;
 }
 
 int rrc_recorder_detach_tc(int netns_fd, const char *ifname, struct rrc_error *err)
 {
-	int back = rrc_enter_netns(netns_fd, err), ret;
 	libbpf_print_fn_t print;
+	int old, ret = rrc_netns_enter(netns_fd, &old, err);
 
-	if (back < 0)
-		return back;
+	if (ret)
+		return ret;
 	print = rrc_libbpf_silence(false);
 	ret = detach_here(ifname, err);
 	rrc_libbpf_restore(print);
-	return rrc_leave_netns(back, ret, err);
+	rrc_netns_leave(old);
+	return ret;
 }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "netcfg.h"
 #include "recorder.h"
 #include "recorder_int.h"
 #include "util.h"
@@ -28,17 +29,17 @@ static int read_all(int it, struct rrc_waiting *w)
 int rrc_recorder_waiting(struct rrc_recorder *rec, int netns_fd, struct rrc_waiting *w,
 			 struct rrc_error *err)
 {
-	int back = rrc_enter_netns(netns_fd, err), it, ret;
+	int old, it, ret = rrc_netns_enter(netns_fd, &old, err);
 
 	memset(w, 0, sizeof(*w));
-	if (back < 0)
-		return back;
+	if (ret)
+		return ret;
 	/* It is of the network that it is opened in. */
 	it = bpf_iter_create(rrc_recorder_waiting_link(rec));
 	ret = it < 0 ? it : read_all(it, w);
 	rrc_closep(&it);
-	if (ret)
-		rrc_fail(err, ret, "cannot look at the container's connections: %s",
-			 strerror(-ret));
-	return rrc_leave_netns(back, ret, err);
+	rrc_netns_leave(old);
+	return ret ? rrc_fail(err, ret, "cannot look at the container's connections: %s",
+			      strerror(-ret))
+		   : 0;
 }

@@ -25,6 +25,7 @@
 
 #define RRC_MARGIN_NS	  5000000ull /* between the end of the lease and our first packet */
 #define RRC_ANNOUNCEMENTS 6
+#define RRC_COPIES	  3
 #define RRC_SETTLED_MS	  60000 /* whoever has not completed a handshake by then has given up */
 
 struct takeover {
@@ -157,6 +158,7 @@ static int attempt(struct takeover *t, struct rrc_error *err)
 	t->engine = rrc_engine_new(t->init, t->log.buf, passive ? 0 : t->log.len, &eo, err);
 	if (!t->engine) {
 		kill(t->init, SIGKILL);
+		rrc_root_unmount(t->work);
 		return err->code;
 	}
 	ret = rrc_engine_run(t->engine, err);
@@ -172,13 +174,27 @@ static int attempt(struct takeover *t, struct rrc_error *err)
 	return ret;
 }
 
+/* What goes wrong with one copy (it died, say) need not go wrong with the next. */
+static int attempt_with_copies(struct takeover *t, struct rrc_error *err)
+{
+	for (int copy = 1;; copy++) {
+		int ret;
+
+		memset(err, 0, sizeof(*err));
+		ret = attempt(t, err);
+		if (!ret || ret == -EILSEQ || copy == RRC_COPIES)
+			return ret;
+		t->tries++;
+		rrc_log(RRC_LOG_WARN, "%s: once more, with another copy: %s", t->s->name, err->msg);
+	}
+}
+
 static int recover(struct takeover *t, struct rrc_error *err)
 {
 	int ret;
 
 	do {
-		memset(err, 0, sizeof(*err));
-		ret = attempt(t, err);
+		ret = attempt_with_copies(t, err);
 		if (ret == -EILSEQ)
 			rrc_log(RRC_LOG_WARN, "%s: replay diverged: %s", t->s->name,
 				t->report.first);

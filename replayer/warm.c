@@ -154,7 +154,10 @@ int64_t rrc_warm_behind(const struct rrc_warm *w, int64_t skew_ns)
 
 int rrc_warm_usable(const struct rrc_warm *w, uint64_t last_ns)
 {
-	return !kill(w->init, 0) &&
+	struct pollfd ended = { w->pidfd, POLLIN, 0 };
+
+	/* Who ended and nobody waited for can be sent a signal still. */
+	return poll(&ended, 1, 0) == 0 &&
 	       (int64_t)rrc_now_ns(CLOCK_MONOTONIC) + w->clock_ns >= (int64_t)last_ns;
 }
 

@@ -131,6 +131,19 @@ keeps_nothing() {
 	(( $(find "/run/rrc/$RRC_LAB-srv" "$lab/backup/state" -xdev -name 'ckpt-*' | wc -l) <= 2 ))
 }
 
+# The copy dies, and so does the host.
+without_the_copy() {
+	local before pid
+	start && "$LAB" protect srv || return 1
+	wait_for 5 deltas "$(trace)" || { cat "$(trace)"; return 1; }
+	pid=$(cat "/run/$RRC_LAB-lab"/backup/state/*/*/restore.pid) && kill -KILL "$pid" || return 1
+	before=$("$LAB" client -- redis-cli -h "$addr" incr key) || return 1
+	"$LAB" fail primary srv || return 1
+	"$LAB" wait-live srv || { "$LAB" logs srv | tail; return 1; }
+	grep '"event": *"live"' "$(backup)" | grep '"warm": *false' || return 1
+	(( $("$LAB" client -- redis-cli -h "$addr" incr key) == before + 1 ))
+}
+
 "$BIN/rrc-trace" --help | grep -q checkpoint-engine || skip_all "no engine makes deltas here"
 check "deltas keep a copy warm, and a failover goes on with it" goes_on true
 check "100 checkpoints leave nothing behind at either end" keeps_nothing
@@ -138,6 +151,7 @@ check "a cold backup restores, and makes all again" goes_on false --replay --col
 check "checkpoints are kept while a copy is being restored" kept_meanwhile
 check "a failover waits for it, and has it for itself" fails_meanwhile
 check "an epoch is as long as a recovery may be" chooses_epochs
+check "a copy that died is no use, and another one is restored" without_the_copy
 clean_up
 campaign_case "a replay that diverged is made again, from the images" --server memcached --fail primary --again \
 	--runs 2 --seed 1

@@ -4,18 +4,18 @@
  * the shadow's own, with the contents of the pause. */
 #include <linux/fcntl.h>
 #include <linux/file.h>
+#include <linux/highmem.h>
 #include <linux/magic.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
+#include <linux/pagemap.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
-#include <linux/vmalloc.h>
 
 #include "compat.h"
 #include "session.h"
 
-#define COPY_AT_ONCE (256 * 1024)
-#define NOT_COPIED   (VM_DONTCOPY | VM_WIPEONFORK)
+#define NOT_COPIED (VM_DONTCOPY | VM_WIPEONFORK)
 
 /* Of the kernel's own mount of shared memory, what mmap and memfd_create make; not System V's, not a
  * driver's. */
@@ -30,34 +30,44 @@ bool rrc_memory_copyable(const struct file *f)
 	return !strcmp(name, "dev/zero") || !strncmp(name, "memfd:", 6);
 }
 
+/* Page by page, in the pause: reading and writing the files takes longer. */
+static int copy_pages(struct address_space *from, struct address_space *to, pgoff_t at, pgoff_t end)
+{
+	for (; at < end; at++) {
+		struct page *have = shmem_read_mapping_page(from, at), *copy;
+
+		if (IS_ERR(have))
+			return PTR_ERR(have);
+		copy = shmem_read_mapping_page(to, at);
+		if (!IS_ERR(copy)) {
+			copy_highpage(copy, have);
+			set_page_dirty(copy);
+			put_page(copy);
+		}
+		put_page(have);
+		if (IS_ERR(copy))
+			return PTR_ERR(copy);
+	}
+	return 0;
+}
+
 static int copy_contents(struct file *from, struct file *to)
 {
 	loff_t at = 0, hole, end = i_size_read(file_inode(from));
-	void *buf = kvmalloc(COPY_AT_ONCE, GFP_KERNEL);
-	ssize_t n = 0;
+	int r = 0;
 
-	if (!buf)
-		return -ENOMEM;
-	while (at < end) {
+	while (!r && at < end) {
 		at = vfs_llseek(from, at, SEEK_DATA);
 		if (at < 0)
 			break; /* no more data */
 		hole = vfs_llseek(from, at, SEEK_HOLE);
-		while (at < hole && n >= 0) {
-			n = kernel_read(from, buf, min_t(loff_t, hole - at, COPY_AT_ONCE), &at);
-			if (n > 0) {
-				loff_t to_at = at - n;
-
-				n = kernel_write(to, buf, n, &to_at);
-			}
-			if (n == 0)
-				n = -EIO;
-		}
-		if (n < 0)
-			break;
+		if (hole < 0)
+			return hole;
+		r = copy_pages(from->f_mapping, to->f_mapping, at >> PAGE_SHIFT,
+			       DIV_ROUND_UP_ULL(hole, PAGE_SIZE));
+		at = hole;
 	}
-	kvfree(buf);
-	return n < 0 ? n : 0;
+	return r;
 }
 
 static struct file *copy_object(struct file *f)

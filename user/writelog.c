@@ -120,6 +120,11 @@ static uint64_t head_of(const struct rrc_writelog *w)
 	return __atomic_load_n(&w->skel->bss->head, __ATOMIC_ACQUIRE);
 }
 
+uint64_t rrc_writelog_since(const struct rrc_writelog *w)
+{
+	return head_of(w) - w->tail;
+}
+
 void rrc_writelog_mark(struct rrc_writelog *w)
 {
 	uint64_t head = head_of(w);

@@ -21,6 +21,9 @@ void rrc_writelog_free(struct rrc_writelog *w);
 /* Pages are about to be protected: what was written before is of no interest. Threads may be running. */
 void rrc_writelog_mark(struct rrc_writelog *w);
 
+/* How many faults there were since the mark: at least as many as pages that were written. */
+uint64_t rrc_writelog_since(const struct rrc_writelog *w);
+
 /* All threads are stopped. The pages that were written since the mark, by thread; the same ones may be there several
  * times. Their number, and *list is the log's own, valid until the next call; or -EOVERFLOW: there were
  * too many. */

@@ -12,6 +12,8 @@
 
 #define RRC_RELEASE_MS 2000 /* a vfork parent cannot be stopped before its child has executed */
 #define RRC_FREEZE_MS  5
+#define RRC_FREEZE_EACH \
+	16 /* threads that may take a millisecond more: each has to come to its stop on some CPU */
 
 static int all_stopped(const struct rrc_execwatch *w)
 {
@@ -108,7 +110,7 @@ int rrc_watch_freeze(struct rrc_execwatch *w)
 	memset(&w->err, 0, sizeof(w->err));
 	hurry(1);
 	f->asked_ns = rrc_now_ns(CLOCK_MONOTONIC);
-	ret = stop_all(w, WATCH_FREEZE, RRC_FREEZE_MS);
+	ret = stop_all(w, WATCH_FREEZE, RRC_FREEZE_MS + (unsigned int)w->count / RRC_FREEZE_EACH);
 	f->frozen_ns = rrc_now_ns(CLOCK_MONOTONIC);
 	if (!ret)
 		ret = rrc_watch_unfit(w);

@@ -21,9 +21,9 @@
 #include "protect.h"
 #include "protect_int.h"
 #include "ptrace.h"
+#include "rundir.h"
 #include "util.h"
 
-#define RRC_RUN_DIR    "/run/rrc"
 #define RRC_CONNECT_MS 3000
 #define RRC_BYE_MS     2000
 #define RRC_WHOLE_NS   1000000000ull /* from one whole checkpoint to the next, and */
@@ -186,15 +186,6 @@ static int open_network(struct rrc_protect *p, struct rrc_error *err)
 	if (ret)
 		return rrc_wrap(err, "%s", p->name);
 	snprintf(p->ifname, sizeof(p->ifname), "%s", net.ifname);
-	return 0;
-}
-
-static int make_run_dir(struct rrc_protect *p, struct rrc_error *err)
-{
-	snprintf(p->run_dir, sizeof(p->run_dir), "%s/%s", RRC_RUN_DIR, p->name);
-	if ((mkdir(RRC_RUN_DIR, 0755) && errno != EEXIST) ||
-	    (mkdir(p->run_dir, 0700) && errno != EEXIST))
-		return rrc_fail(err, errno, "%s: %s", p->run_dir, strerror(errno));
 	return 0;
 }
 
@@ -366,11 +357,13 @@ static int set_up(struct rrc_protect *p, struct rrc_error *err)
 	block_signals(&set);
 	ret = find(p, err);
 	if (!ret)
-		ret = make_run_dir(p, err);
+		ret = rrc_rundir_make(p->run_dir, sizeof(p->run_dir), p->name, err);
 	if (!ret) {
 		p->control = rrc_control_open(p->run_dir, err);
 		ret = p->control ? 0 : err->code;
 	}
+	if (!ret)
+		rrc_rundir_clear(p->run_dir);
 	if (!ret && p->o->out) {
 		p->out = rrc_outdir_open(p->o->out, err);
 		ret = p->out ? 0 : err->code;
@@ -530,7 +523,10 @@ int rrc_protect(const struct rrc_options *o, struct rrc_error *err)
 		ret = silent;
 	}
 	rrc_control_answer(p.control, ret ? err->msg : "");
-	rrc_control_close(p.control);
+	if (p.control) {
+		rrc_control_close(p.control);
+		rrc_rundir_end(p.run_dir, ret);
+	}
 	if (p.net_fd >= 0)
 		close(p.net_fd);
 	rrc_event(ret ? "failed" : "ended", "\"epoch\":%llu", (unsigned long long)p.committed);
@@ -564,5 +560,6 @@ int rrc_unprotect(const char *container, struct rrc_error *err)
 		if (!ret && !rrc_netcfg_read(netns, NULL, &net, NULL))
 			ret = rrc_recorder_detach_tc(netns, net.ifname, err);
 	}
+	rrc_rundir_end(dir, 0);
 	return ret ? ret : rrc_recorder_cleanup_stale(name, err);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The checkpoint thread, see worker.h. */
 #include <errno.h>
-#include <ftw.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "fault.h"
+#include "rundir.h"
 #include "util.h"
 #include "worker.h"
 
@@ -147,15 +147,6 @@ void rrc_worker_free(struct rrc_worker *w)
 	free(w);
 }
 
-static int unlink_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	remove(path);
-	return 0;
-}
-
 static void send_it(struct rrc_worker *w, struct rrc_checkpoint *c)
 {
 	struct rrc_worker_result *r = &w->res;
@@ -192,7 +183,7 @@ static void *take(void *arg)
 		rrc_checkpoint_free(&c);
 	}
 	if (!r->delta && (w->backup || r->ret))
-		nftw(w->dir, unlink_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+		rrc_rundir_drop(w->dir);
 	ask_begin(w, ASK_DONE);
 	return NULL;
 }

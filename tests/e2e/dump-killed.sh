@@ -80,3 +80,4 @@ recorded_again() {
 	--jemalloc-bg-thread no && addr=$("$LAB" address srv) || exit 1
 check "rrc-trace is killed $n times inside a dump: the container serves on" all_killed
 check "and is recorded again" recorded_again
+check "and nothing is left below /run" test ! -e "/run/rrc/$(id)"

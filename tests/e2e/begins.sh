@@ -81,8 +81,8 @@ tell() { # LINE…: each, until it is done
 	local line answer
 	for line in "$@"; do
 		echo "$line" >&"${CLIENT[1]}"
-		read -r -t 30 -u "${CLIENT[0]}" answer && [[ $answer == ok ]] ||
-			{ echo "$line: ${answer:-no answer}"; return 1; }
+		read -r -t 30 -u "${CLIENT[0]}" answer || answer='no answer'
+		[[ $answer == ok ]] || { echo "$line: $answer"; return 1; }
 	done
 }
 

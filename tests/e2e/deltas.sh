@@ -89,7 +89,8 @@ fails_meanwhile() {
 	[[ $(grep -m $((n + 1)) -c '"checkpoint-begin"' \
 		< <(exec timeout 20 tail -n +1 -s 0.02 --pid=$client -f "$(trace)" 2>/dev/null)) == $((n + 1)) ]] || return 1
 	after=$("$LAB" client -- redis-cli -h "$addr" incr key) || return 1
-	"$LAB" fail primary srv && "$LAB" wait-live srv || { "$LAB" logs srv | tail -n 5; return 1; }
+	"$LAB" fail primary srv || return 1
+	"$LAB" wait-live srv || { "$LAB" logs srv | tail -n 5; return 1; }
 	(( $("$LAB" client -- redis-cli -h "$addr" incr key) == after + 1 )) || return 1
 	kill $client
 	grep '"event": *"committed"' "$(backup)" | tail -n 3
